@@ -1,0 +1,398 @@
+"""Between client and server.
+
+A client sends `[number, request]`, the server answers `[number, response]` in any order; every
+request gets exactly one response, a Failure if it was refused. After Watch, notices come with
+number 0. Long lists are asked for page by page.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from hqtrio.model.job import GraphSpec, JobHead, Submit
+from hqtrio.model.resources import Claim, Variants
+from hqtrio.model.task import TaskBody, TaskSettings
+from hqtrio.model.value import Value
+from hqtrio.model.worker import LossReason, WorkerConfig
+
+PAGE_ROWS = 5000
+
+# --- selectors
+
+
+class Which(IntEnum):
+    GIVEN = 0
+    LAST = 1
+    ALL = 2
+
+
+class Selector(Value, frozen=True):
+    """Objects by id, the one with the highest id ever assigned, or all."""
+
+    which: Which
+    ids: tuple[tuple[int, int, int], ...] = ()  # ranges, as IdArray.ranges
+
+
+# --- requests
+
+
+class ServerInfo(Value, frozen=True, tag=1):
+    """Answered by ServerDetails."""
+
+
+class StopServer(Value, frozen=True, tag=2):
+    """Answered by Done, then the server ends."""
+
+
+class SubmitJob(Value, frozen=True, tag=3):
+    """A submit that fits one frame; answered by Submitted."""
+
+    submit: Submit
+
+
+class SubmitBegin(Value, frozen=True, tag=4):
+    """First part of a large submit: everything but entries and graph tasks.
+
+    Parts follow, then SubmitCommit with the same key, which is answered by Submitted; Begin and
+    parts are answered by Done. Without the commit the submit never existed.
+    """
+
+    submit: Submit
+
+
+class SubmitPart(Value, frozen=True, tag=5):
+    """More entries for array `array` (blob and ends continue), or more graph tasks."""
+
+    key: bytes
+    array: int = -1
+    entries: bytes = b""
+    entry_ends: bytes = b""
+    graph: GraphSpec | None = None  # bodies, variants, settings continue those sent before
+
+
+class SubmitCommit(Value, frozen=True, tag=6):
+    key: bytes
+
+
+class OpenJob(Value, frozen=True, tag=7):
+    """Answered by Submitted."""
+
+    head: JobHead
+
+
+class CloseJobs(Value, frozen=True, tag=8):
+    """Answered by Verdicts."""
+
+    jobs: Selector
+
+
+class CancelJobs(Value, frozen=True, tag=9):
+    """Answered by Verdicts."""
+
+    jobs: Selector
+    reason: str = ""
+
+
+class ForgetJobs(Value, frozen=True, tag=10):
+    """Answered by Forgotten. States as job states in JobState order."""
+
+    jobs: Selector
+    states: tuple[int, ...]
+
+
+class ListJobs(Value, frozen=True, tag=11):
+    """Jobs with ids above `after`, at most `limit`; answered by JobRows."""
+
+    jobs: Selector
+    after: int = 0
+    limit: int = PAGE_ROWS
+
+
+class JobInfo(Value, frozen=True, tag=12):
+    """Everything about one job but its tasks; answered by JobDetails, or Failure if unknown."""
+
+    job: int
+
+
+class ListTasks(Value, frozen=True, tag=13):
+    """Tasks of one job from `position` (in order of number); answered by TaskRows.
+
+    `numbers` (ranges) and `states` narrow the choice; empty means all.
+    """
+
+    job: int
+    position: int = 0
+    numbers: tuple[tuple[int, int, int], ...] = ()
+    states: tuple[int, ...] = ()
+    limit: int = PAGE_ROWS
+
+
+class Watch(Value, frozen=True, tag=14):
+    """From now on a JobNotice for each change of these jobs; answered by JobRows.
+
+    No change falls between the answer and the first notice.
+    """
+
+    jobs: tuple[int, ...]
+
+
+class ListWorkers(Value, frozen=True, tag=15):
+    """Answered by WorkerRows; with `running_info` each connected worker's runtime info."""
+
+    workers: Selector
+    after: int = 0
+    limit: int = PAGE_ROWS
+
+
+class StopWorkers(Value, frozen=True, tag=16):
+    """Answered by Verdicts."""
+
+    workers: Selector
+
+
+class WatchWorkers(Value, frozen=True, tag=17):
+    """Answered by WorkerNotice at once, and one more whenever the count changes."""
+
+
+Request = (
+    ServerInfo
+    | StopServer
+    | SubmitJob
+    | SubmitBegin
+    | SubmitPart
+    | SubmitCommit
+    | OpenJob
+    | CloseJobs
+    | CancelJobs
+    | ForgetJobs
+    | ListJobs
+    | JobInfo
+    | ListTasks
+    | Watch
+    | ListWorkers
+    | StopWorkers
+    | WatchWorkers
+)
+
+
+class Call(Value, frozen=True):
+    """A request as it travels; `number` is the client's choice, above 0."""
+
+    number: int
+    request: Request
+
+
+# --- responses
+
+
+class Failure(Value, frozen=True, tag=1):
+    """The request was refused and changed nothing."""
+
+    reason: str
+
+
+class Done(Value, frozen=True, tag=2):
+    """It is so."""
+
+
+class ServerDetails(Value, frozen=True, tag=3):
+    server_uid: str
+    client_host: str
+    client_port: int
+    worker_host: str
+    worker_port: int
+    version: str
+    pid: int
+    start_date: float
+    journal_path: str | None = None
+    server_dir: str = ""
+
+
+class Submitted(Value, frozen=True, tag=4):
+    job: int
+
+
+class VerdictKind(IntEnum):
+    OK = 0
+    NOT_FOUND = 1
+    ALREADY = 2  # already closed, already stopped, everything already finished
+
+
+class Verdict(Value, frozen=True):
+    """What became of one object. For a cancel: tasks cancelled and tasks already ended."""
+
+    id: int
+    kind: VerdictKind
+    cancelled: int = 0
+    ended: int = 0
+
+
+class Verdicts(Value, frozen=True, tag=5):
+    rows: tuple[Verdict, ...]
+
+
+class Forgotten(Value, frozen=True, tag=6):
+    forgotten: int
+    ignored: int
+
+
+class Counts(Value, frozen=True):
+    """Tasks of a job per state."""
+
+    waiting: int = 0
+    running: int = 0
+    finished: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    aborted: int = 0
+
+
+class JobRow(Value, frozen=True):
+    id: int
+    name: str
+    counts: Counts
+    is_open: bool
+    cancel_reason: str | None
+    terminated: bool  # closed and without active tasks
+
+
+class JobRows(Value, frozen=True, tag=7):
+    """`total` counts all jobs the server knows; `unknown` are selected ids it does not know."""
+
+    rows: tuple[JobRow, ...]
+    total: int
+    more: bool = False
+    unknown: tuple[int, ...] = ()
+
+
+class ArrayPart(Value, frozen=True):
+    """One array of a submit as it was asked for (long arguments and stdin left out)."""
+
+    body: TaskBody
+    ranges: tuple[tuple[int, int, int], ...]
+    variants: Variants
+    settings: TaskSettings
+    group: str = ""
+
+
+class SubmitPartInfo(Value, frozen=True):
+    """One submit of a job: arrays, or `graph_tasks` tasks with bodies of their own."""
+
+    submit_dir: str
+    arrays: tuple[ArrayPart, ...]
+    graph_tasks: int = 0
+
+
+class JobDetails(Value, frozen=True, tag=8):
+    """Dates are Unix seconds. `finished_at` is set as soon as nothing waits or runs."""
+
+    row: JobRow
+    max_fails: int | None
+    submitted_at: float
+    finished_at: float | None
+    submits: tuple[SubmitPartInfo, ...]
+    ids: tuple[tuple[int, int, int], ...]  # one array submit: as entered, else merged
+    workers: tuple[int, ...]  # that ran tasks, by id
+    hostnames: tuple[str, ...]  # of those workers
+
+
+class TaskRow(Value, frozen=True):
+    """One task. `started_at`, workers and instance are of the last execution, if there was one.
+
+    `cpu_s` and `peak_kib` are what the whole execution used (None: unknown). `body` and
+    `variants` index the tables of the TaskRows that hold the row.
+    """
+
+    number: int
+    state: int
+    instance: int = 0
+    workers: tuple[int, ...] = ()
+    started_at: float | None = None
+    ended_at: float | None = None
+    error: str = ""
+    body: int = 0
+    variants: int = 0
+    settings: int = 0
+    needs: tuple[int, ...] = ()
+    cpu_s: float | None = None
+    peak_kib: int | None = None
+    entry: bytes | None = None
+    group: str = ""
+    claim: Claim | None = None
+
+
+class TaskRows(Value, frozen=True, tag=9):
+    """`next_position` is where the next page begins, or -1. `unknown` are asked numbers that do
+    not exist (first page only)."""
+
+    rows: tuple[TaskRow, ...]
+    bodies: tuple[TaskBody, ...]
+    variants: tuple[Variants, ...]
+    settings: tuple[TaskSettings, ...]
+    hostnames: tuple[tuple[int, str], ...]  # of the workers named in rows
+    next_position: int = -1
+    unknown: tuple[int, ...] = ()
+
+
+class WorkerRow(Value, frozen=True):
+    """`ended_at` and `reason` are None while it is connected. Runtime info only then.
+
+    `last_task` is packed, with its start as Unix seconds; `multi_node`: None, True on the main
+    node, False on others.
+    """
+
+    id: int
+    config: WorkerConfig
+    started_at: float
+    ended_at: float | None = None
+    reason: LossReason | None = None
+    last_task: int | None = None
+    last_task_at: float | None = None
+    assigned_tasks: int = 0
+    running_tasks: int = 0
+    multi_node: bool | None = None
+    is_reserved: bool = False
+
+
+class WorkerRows(Value, frozen=True, tag=10):
+    rows: tuple[WorkerRow, ...]
+    more: bool = False
+    unknown: tuple[int, ...] = ()
+
+
+class JobNotice(Value, frozen=True, tag=11):
+    """The newest counts of a watched job; older unsent ones were dropped for it.
+
+    `gone`: the job was forgotten.
+    """
+
+    row: JobRow
+    gone: bool = False
+
+
+class WorkerNotice(Value, frozen=True, tag=12):
+    connected: int
+
+
+Response = (
+    Failure
+    | Done
+    | ServerDetails
+    | Submitted
+    | Verdicts
+    | Forgotten
+    | JobRows
+    | JobDetails
+    | TaskRows
+    | WorkerRows
+    | JobNotice
+    | WorkerNotice
+)
+
+
+
+class Said(Value, frozen=True):
+    """A response as it travels: to the call of that number, or a notice (0)."""
+
+    number: int
+    response: Response

@@ -1,0 +1,160 @@
+"""Between the scheduler and the server's job book: both are cores of one process.
+
+Facts go down (scheduler to server), commands go up (server to scheduler). Values, never shared
+objects that change; the two tables meet nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hqtrio.messages.worker import Ended, Register, Started
+from hqtrio.model.resources import Variants
+from hqtrio.model.task import TaskBody
+from hqtrio.model.worker import LossReason, WorkerConfig
+
+# --- down: what the scheduler tells the job book
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerArrived:
+    """A connection wants to be a worker; answered by AdmitWorker or RefuseWorker with `link`."""
+
+    link: int
+    hello: Register
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGone:
+    """The scheduler has dropped its mirror of the worker; its tasks are nobody's now.
+
+    `running` and `shipped` (never started there) are packed task ids with their instances. The
+    job book decides what becomes of each, and announces it as TasksReady again.
+    """
+
+    worker: int
+    reason: LossReason
+    running: tuple[tuple[int, int], ...]
+    shipped: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TasksReported:
+    """Facts of one report that concern tasks. The scheduler has done its slot accounting.
+
+    `report` is the sequence number that the job book answers with Receipt, also when nothing
+    changed; rows of old instances or unknown tasks are the job book's to ignore.
+    """
+
+    worker: int
+    attachment: int
+    report: int
+    started: tuple[Started, ...]
+    ended: tuple[Ended, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TasksBounced:
+    """A worker gave tasks back unstarted, or they were retracted; the scheduler has them again."""
+
+    worker: int
+    tasks: tuple[int, ...]
+
+
+FromScheduler = WorkerArrived | WorkerGone | TasksReported | TasksBounced
+
+
+# --- up: what the job book tells the scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A task body under the number by which the server knows it (never reused while it runs)."""
+
+    number: int
+    job: int
+    content: TaskBody
+
+
+@dataclass(frozen=True, slots=True)
+class TasksReady:
+    """These tasks may start: runs `(first task id, count)` of one class, priority and body.
+
+    All have `instance`. `entries` holds one item per task in the order of the runs, or nothing.
+    """
+
+    variants: Variants
+    priority: int
+    body: Body
+    runs: tuple[tuple[int, int], ...]
+    instance: int = 0
+    entries: EntrySlice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySlice:
+    """Entries of one array, shared and never copied: `entry(i)` for position i of the array.
+
+    `first_position` is the position of the first task of the runs; positions then follow the
+    runs. `ends` are end offsets (u64 column) into `blob`.
+    """
+
+    blob: bytes
+    ends: memoryview
+    first_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class TasksCancelled:
+    """These tasks, as runs `(first task id, count)`, must not start, and stop where they run."""
+
+    runs: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BodiesDone:
+    """No task with these bodies will be ready again."""
+
+    bodies: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AdmitWorker:
+    """The connection is this worker from now on. `keep` are the tasks it may go on with."""
+
+    link: int
+    worker: int
+    attachment: int
+    config: WorkerConfig
+    server_uid: str
+    history: bytes
+    idle_timeout_s: float | None
+    keep: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseWorker:
+    link: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopWorker:
+    """Ask the worker to end; whatever happens next, this is the reason of its loss."""
+
+    worker: int
+    reason: LossReason
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Reports of this worker up to this number are durable."""
+
+    worker: int
+    attachment: int
+    report: int
+
+
+ToScheduler = (
+    TasksReady | TasksCancelled | BodiesDone | AdmitWorker | RefuseWorker | StopWorker | Receipt
+)

@@ -1,0 +1,264 @@
+"""Between server and worker.
+
+Frames from a worker: Register first, then Report, Heartbeat, Goodbye. Frames to a worker:
+Registered or Rejected first, then orders. Both directions are FIFO. Class, body and slot numbers
+mean nothing beyond one connection (slots are restated when a worker re-attaches).
+"""
+
+from __future__ import annotations
+
+from hqtrio.model.resources import Claim, Variants
+from hqtrio.model.task import TaskBody
+from hqtrio.model.value import Value
+from hqtrio.model.worker import LossReason, WorkerConfig
+
+# --- facts: what a report holds
+
+
+class Started(Value, frozen=True, tag=1):
+    """Processes that exist now. Columns: tasks u64, instances u32, slots u32, ages f64 (s)."""
+
+    tasks: bytes
+    instances: bytes
+    slots: bytes
+    ages: bytes
+
+
+class Ended(Value, frozen=True, tag=2):
+    """Executions that are over; each slot goes on with its backlog or is in `Closed` beside this.
+
+    A task that started since the last report is only here. Columns: tasks u64, instances u32,
+    slots u32 (0: it never had one), endings u8 (model.task.Ending), codes i32 (exit status or
+    signal), started_ages f64 (s; negative: it never started), ended_ages f64 (s), cpu_s f32
+    (negative: unknown), peak_kib u32 (0: unknown). `texts` holds (row, text) for the few that
+    need words.
+    """
+
+    tasks: bytes
+    instances: bytes
+    slots: bytes
+    endings: bytes
+    codes: bytes
+    started_ages: bytes
+    ended_ages: bytes
+    cpu_s: bytes
+    peak_kib: bytes
+    texts: tuple[tuple[int, str], ...] = ()
+
+
+class Closed(Value, frozen=True, tag=3):
+    """Slots that are no more; their claims are free. Column: slots u32."""
+
+    slots: bytes
+
+
+class Bounced(Value, frozen=True, tag=4):
+    """Shipped tasks given back unstarted: `time` (too late to start) or `no_slot`."""
+
+    tasks: bytes  # u64
+    instances: bytes  # u32
+    reason: str
+
+
+class Retracted(Value, frozen=True, tag=5):
+    """Answer to Retract `seq`: the released tasks will not start here; the others have, or did."""
+
+    seq: int
+    released: bytes  # u64
+
+
+Fact = Started | Ended | Closed | Bounced | Retracted
+
+
+# --- what a worker holds, stated when it re-attaches
+
+
+class HeldSlot(Value, frozen=True):
+    slot: int
+    variants: Variants
+    variant: int
+    claim: Claim
+    draining: bool = False
+
+
+class Held(Value, frozen=True):
+    """Everything a worker still has. Columns: tasks u64, instances u32, slots u32 (0: backlog
+    without one), running u8 (1: its process exists), ages f64 (s since start, else 0).
+    `reports` are those without receipt, oldest first.
+    """
+
+    slots: tuple[HeldSlot, ...]
+    tasks: bytes
+    instances: bytes
+    task_slots: bytes
+    running: bytes
+    ages: bytes
+    reports: tuple[Report, ...] = ()
+
+
+# --- from a worker
+
+
+class Register(Value, frozen=True, tag=1):
+    """First words. `worker_key` is random and names the worker for its whole life.
+
+    A worker that was registered before repeats the id, history and attachment it was given and
+    says what it holds; `remaining_s` is its remaining lifetime (None: unlimited).
+    """
+
+    config: WorkerConfig
+    worker_key: bytes
+    worker: int = 0
+    history: bytes = b""
+    attachment: int = 0
+    remaining_s: float | None = None
+    held: Held | None = None
+
+
+class Report(Value, frozen=True, tag=2):
+    """Facts in the order they happened. `seq` counts from 1 and goes on over re-attachments.
+
+    The worker keeps a report until its receipt.
+    """
+
+    seq: int
+    facts: tuple[Fact, ...]
+
+
+class Heartbeat(Value, frozen=True, tag=3):
+    """Nothing happened, the worker is alive."""
+
+
+class Goodbye(Value, frozen=True, tag=4):
+    """The worker ends for this reason; what runs is being killed."""
+
+    reason: LossReason
+
+
+FromWorker = Register | Report | Heartbeat | Goodbye
+
+
+# --- to a worker
+
+
+class Registered(Value, frozen=True, tag=1):
+    """Welcome. Of what it held, the worker keeps `keep` (tasks u64) and kills or drops the rest.
+
+    Everything is dropped when `history` differs from what the worker named.
+    """
+
+    worker: int
+    server_uid: str
+    history: bytes
+    attachment: int
+    keep: bytes = b""
+    idle_timeout_s: float | None = None
+
+
+class Rejected(Value, frozen=True, tag=2):
+    """The registration is refused for good."""
+
+    reason: str
+
+
+class DefineClass(Value, frozen=True, tag=3):
+    klass: int
+    variants: Variants
+
+
+class DefineBody(Value, frozen=True, tag=4):
+    body: int
+    job: int
+    content: TaskBody
+
+
+class Forget(Value, frozen=True, tag=5):
+    """These bodies (u32) will not be named again on this connection."""
+
+    bodies: bytes
+
+
+class Grant(Value, frozen=True, tag=6):
+    """A slot: this claim serves tasks of this class in this variant, one after another."""
+
+    slot: int
+    klass: int
+    variant: int
+    claim: Claim
+
+
+class Enqueue(Value, frozen=True, tag=7):
+    """Tasks for the slots of a class, first to start first.
+
+    Columns, one row per run of consecutive task ids: firsts u64, counts u32, instances u32.
+    `entries` hold one item per task (or nothing). `priority` and the ids order the backlog.
+    """
+
+    klass: int
+    body: int
+    priority: int
+    firsts: bytes
+    counts: bytes
+    instances: bytes
+    entries: tuple[bytes, ...] = ()
+
+
+class Retract(Value, frozen=True, tag=8):
+    """Give these tasks (u64) back unless they have started; answered by Retracted."""
+
+    seq: int
+    tasks: bytes
+
+
+class Drain(Value, frozen=True, tag=9):
+    """These slots (u32) pull nothing more and close when they are empty."""
+
+    slots: bytes
+
+
+class Undrain(Value, frozen=True, tag=10):
+    """These slots (u32), if they are still open, may go on."""
+
+    slots: bytes
+
+
+class Cancel(Value, frozen=True, tag=11):
+    """Drop or kill these tasks; each is answered in Ended as CANCELLED, or as it really ended."""
+
+    tasks: bytes  # u64
+
+
+class Ack(Value, frozen=True, tag=12):
+    """Reports up to `seen` were handled by the server's loop; up to `durable` they are receipted."""
+
+    seen: int
+    durable: int
+
+
+class Stop(Value, frozen=True, tag=13):
+    """End: kill what runs, say nothing more, exit 0."""
+
+    reason: LossReason
+
+
+class ServerStops(Value, frozen=True, tag=14):
+    """The server ends on purpose: the worker's on-server-lost policy applies at once."""
+
+
+ToWorker = (
+    Registered
+    | Rejected
+    | DefineClass
+    | DefineBody
+    | Forget
+    | Grant
+    | Enqueue
+    | Retract
+    | Drain
+    | Undrain
+    | Cancel
+    | Ack
+    | Stop
+    | ServerStops
+)
+
