@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from math import gcd
 from typing import Final, NewType
 
 from hqtrio.errors import InputError
+from hqtrio.units import MAX_U32, parse_integer, quote
 
 JobId = NewType("JobId", int)
 TaskId = NewType("TaskId", int)  # job << 32 | number
@@ -51,7 +53,7 @@ class IdArray:
     The order is the user's. Positions count from 0 in that order. Ranges never overlap.
     """
 
-    __slots__ = ("_offsets", "_sorted", "count", "ranges")
+    __slots__ = ("_offsets", "_reach", "_sorted", "_starts", "count", "ranges")
 
     def __init__(self, ranges: Iterable[tuple[int, int, int]]) -> None:
         self.ranges: Final = tuple((a, n, s) for a, n, s in ranges if n > 0)
@@ -61,7 +63,15 @@ class IdArray:
             total += count
         self.count: Final = total
         self._offsets = offsets
+        # By start, for lookups; `_reach` is the largest number of this range and those before.
         self._sorted = sorted(range(len(self.ranges)), key=lambda i: self.ranges[i][0])
+        self._starts = [self.ranges[i][0] for i in self._sorted]
+        self._reach: list[int] = []
+        reach = -1
+        for which in self._sorted:
+            start, count, step = self.ranges[which]
+            reach = max(reach, start + (count - 1) * step)
+            self._reach.append(reach)
 
     @classmethod
     def span(cls, start: int, count: int) -> IdArray:
@@ -110,9 +120,10 @@ class IdArray:
             index, rest = divmod(number - start, step)
             return index if rest == 0 and 0 <= index < count else -1
         # Stepped ranges may interleave (0-10:2 and 1-9:2), so every range that begins at or
-        # before the number is asked, the nearest first.
-        starts = [self.ranges[i][0] for i in self._sorted]
-        for at in range(bisect_right(starts, number) - 1, -1, -1):
+        # before the number and may reach it is asked, the nearest first.
+        for at in range(bisect_right(self._starts, number) - 1, -1, -1):
+            if self._reach[at] < number:
+                break
             which = self._sorted[at]
             start, count, step = self.ranges[which]
             index, rest = divmod(number - start, step)
@@ -129,10 +140,12 @@ class IdArray:
     @property
     def largest(self) -> int:
         """The largest number, or -1 if there is none."""
-        return max((a + (n - 1) * s for a, n, s in self.ranges), default=-1)
+        return self._reach[-1] if self._reach else -1
 
 
-MAX_NUMBER: Final = NUMBER_MASK
+MAX_NUMBER: Final = MAX_U32
+_COMPARISONS_MAX: Final = 200_000  # some 0.1 s; ordinary arrays need none or a few
+_EXPECTED: Final = "expected a number or a range such as 1-10:2"
 
 
 def parse_ids(text: str) -> IdArray:
@@ -144,13 +157,11 @@ def parse_ids(text: str) -> IdArray:
         first = _integer(first_text, text)
         last = _integer(last_text, text) if dash else first
         step = _integer(step_text, text) if colon else 1
-        if colon and (not dash or not 0 < step <= last - first):
-            raise InputError(f"Invalid range '{item.strip()}' in '{text}'")
-        if last < first:
-            raise InputError(f"Invalid range '{item.strip()}' in '{text}'")
+        if last < first or (colon and (not dash or not 0 < step <= last - first)):
+            raise InputError(f"Invalid range '{quote(item.strip())}' in '{quote(text)}'")
         ranges.append((first, (last - first) // step + 1, step))
-    if _overlap(ranges):
-        raise InputError(f"Ranges overlap in '{text}'")
+    if ranges_overlap(ranges):
+        raise InputError(f"Ranges overlap in '{quote(text)}'")
     return IdArray(ranges)
 
 
@@ -166,38 +177,44 @@ def format_ids(ids: IdArray) -> str:
     return ",".join(parts)
 
 
-def _integer(text: str, whole: str) -> int:
-    text = text.strip()
-    digits = text.replace("_", "")
-    if not digits.isascii() or not digits.isdigit() or text.startswith("_"):
-        found = f"Unexpected token '{text}'" if text else "Unexpected end of input"
-        raise InputError(f"{found} in '{whole}': expected a number or a range such as 1-10:2")
-    number = int(digits)
-    if number > MAX_NUMBER:
-        raise InputError(f"Number {text} in '{whole}' is too large (at most {MAX_NUMBER})")
-    return number
-
-
-def _overlap(ranges: list[tuple[int, int, int]]) -> bool:
-    """Whether two ranges share a number; stepped ranges are compared exactly."""
-    spans = sorted((a, a + (n - 1) * s, s) for a, n, s in ranges)
+def ranges_overlap(ranges: Iterable[tuple[int, int, int]]) -> bool:
+    """Whether two ranges `(start, count, step)` share a number; refuses hopelessly tangled ones."""
+    spans = sorted((a, a + (n - 1) * s, s) for a, n, s in ranges if n > 0)
     active: list[tuple[int, int, int]] = []
+    comparisons = 0
     for span in spans:
-        active = [other for other in active if other[1] >= span[0]]
-        if any(_share(span, other) for other in active):
-            return True
+        if active:
+            active = [other for other in active if other[1] >= span[0]]
+            if any(_share(span, other) for other in active):
+                return True
+            comparisons += len(active)
+            if comparisons > _COMPARISONS_MAX:
+                raise InputError("Too many interleaved ranges: give fewer, or list plain ranges")
         active.append(span)
     return False
 
 
+def _integer(text: str, whole: str) -> int:
+    text = text.strip()
+    if not text:
+        raise InputError(f"Unexpected end of input in '{quote(whole)}': {_EXPECTED}")
+    digits = text.replace("_", "")
+    if not (digits.isascii() and digits.isdigit()) or text.startswith("_"):
+        raise InputError(f"Unexpected token '{quote(text)}' in '{quote(whole)}': {_EXPECTED}")
+    return parse_integer(text)
+
+
 def _share(x: tuple[int, int, int], y: tuple[int, int, int]) -> bool:
+    """Whether two spans `(first, last, step)` share a number."""
     (a, a_last, s), (b, b_last, t) = x, y
-    low, high = max(a, b), min(a_last, b_last)
-    if s > t:
-        a, s, b, t = b, t, a, s
-    # Walk the coarser range; its members inside the common span decide.
-    first = b + max(0, -(-(low - b) // t)) * t
-    for number in range(first, min(high, first + t * s) + 1, t):
-        if (number - a) % s == 0:
-            return True
-    return False
+    common = gcd(s, t)
+    if (b - a) % common:
+        return False
+    # The numbers that both steps meet repeat every least common multiple; find one, then the
+    # first of them that lies in both spans.
+    tries = (b - a) // common * pow(s // common, -1, t // common) % (t // common)
+    meeting = a + s * tries
+    period = s // common * t
+    low = max(a, b)
+    first = meeting + -(-(low - meeting) // period) * period
+    return first <= min(a_last, b_last)

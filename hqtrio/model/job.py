@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from hqtrio.model.resources import ONE_CPU, Variants
 from hqtrio.model.task import TaskBody, TaskSettings
 from hqtrio.model.value import Value
 
 Ranges = tuple[tuple[int, int, int], ...]  # (start, count, step), as IdArray.ranges
+
+
+class JobState(IntEnum):
+    """State of a whole job: numbered as TaskState, plus OPENED."""
+
+    WAITING = 0
+    RUNNING = 1
+    FINISHED = 2
+    FAILED = 3
+    CANCELLED = 4
+    ABORTED = 5
+    OPENED = 6
 
 
 class JobHead(Value, frozen=True):

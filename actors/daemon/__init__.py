@@ -1,0 +1,1 @@
+"""A server that goes on without its terminal."""

@@ -1,0 +1,112 @@
+"""What the tasks of one submit share, prepared so that each task costs little."""
+
+from __future__ import annotations
+
+import os
+from operator import itemgetter
+
+from actors.launcher.files import SealedInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Template = tuple[str | int, ...]
+    Output = tuple[Template, bool]  # path, whether to remove it when the task finished
+    Pairs = tuple[tuple[bytes, bytes], ...]
+
+TASK_ID, INSTANCE_ID, CWD = range(3)  # the numbers in templates
+
+
+def encode(text: str) -> bytes:
+    """The bytes that a path stood for before it travelled."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+class Pattern:
+    """A path, absolute once it is filled in; what one execution decides is left open.
+
+    `one_directory` tells whether all executions have their file in the same directory.
+    """
+
+    __slots__ = ("_format", "_pick", "fixed", "one_directory")
+
+    def __init__(self, template: Template, base: tuple[bytes | int, ...]) -> None:
+        """A relative path is relative to `base`."""
+        items = [encode(item) if isinstance(item, str) else item for item in template]
+        items = [item for item in items if item != b""]
+        first = items[0] if items else b""
+        if first != CWD and not (isinstance(first, bytes) and first.startswith(b"/")):
+            items = [*base, *([b"/"] if items else []), *items]
+        fields = [item for item in items if isinstance(item, int)]
+        self._format = b"".join(
+            b"%b" if isinstance(item, int) else item.replace(b"%", b"%%") for item in items
+        )
+        self._pick: Callable[[tuple[bytes, ...]], Any] | None = None
+        self.fixed = b""
+        if fields:
+            self._pick = itemgetter(*fields)
+        else:
+            self.fixed = self._format.replace(b"%%", b"%")
+        directory = os.path.dirname(self._format).replace(b"%%", b"")
+        self.one_directory = b"%b" not in directory
+
+    def fill(self, values: tuple[bytes, ...]) -> bytes:
+        """The path of one execution; values in the order of the fields' numbers."""
+        return self._format % self._pick(values) if self._pick else self.fixed
+
+
+class Body:
+    """The tasks named with one key."""
+
+    __slots__ = (
+        "args",
+        "cwd",
+        "directories_exist",
+        "directories_fixed",
+        "env",
+        "remove_stderr",
+        "remove_stdout",
+        "script",
+        "stderr",
+        "stdin",
+        "stdout",
+        "task_dir_root",
+    )
+
+    def __init__(
+        self,
+        args: tuple[bytes, ...],
+        env: Pairs,
+        submit_dir: str,
+        cwd: Template,
+        stdout: Output | None,
+        stderr: Output | None,
+        stdin: bytes,
+        task_dir_root: str,
+        script: bytes,
+    ) -> None:
+        self.args, self.env = args, dict(env)
+        self.cwd = Pattern(cwd, (encode(submit_dir),))
+        self.stdout, self.remove_stdout = self._output(stdout)
+        self.stderr, self.remove_stderr = self._output(stderr)
+        self.stdin = SealedInput(stdin) if stdin else None
+        self.task_dir_root = encode(task_dir_root)
+        self.script = script
+        # Where every task uses the same directories, the first one makes them for all.
+        self.directories_fixed = bool(self.cwd.fixed) and all(
+            pattern.one_directory for pattern in (self.stdout, self.stderr) if pattern
+        )
+        self.directories_exist = False
+
+    def _output(self, output: Output | None) -> tuple[Pattern | None, bool]:
+        if output is None:
+            return None, False
+        template, remove = output
+        cwd = self.cwd.fixed
+        if cwd:
+            template = tuple(
+                cwd.decode("utf-8", "surrogateescape") if item == CWD else item for item in template
+            )
+        return Pattern(template, (cwd or CWD,)), remove

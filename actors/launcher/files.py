@@ -1,0 +1,136 @@
+"""Files and directories that a task finds when it starts, and what goes when it has ended."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
+_MFD_NOEXEC_SEAL = 0x8  # Linux 6.3; a hardened node demands it, an older kernel refuses it
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_ERROR_TEXT_BYTES = 2048
+
+
+def create_output(path: bytes) -> int:
+    """A descriptor of the file, made or emptied.
+
+    A pipe that nobody reads is refused instead of waited for: this process has other tasks.
+    """
+    fd = os.open(path, _CREATE, 0o666)
+    os.set_blocking(fd, True)
+    return fd
+
+
+def make_directories(path: bytes) -> None:
+    """The directory exists, its parents as well; OSError says why not."""
+    try:
+        os.mkdir(path)
+    except FileNotFoundError:
+        parent = os.path.dirname(path.rstrip(b"/"))
+        if not parent or parent == path:
+            raise
+        make_directories(parent)
+        make_directories(path)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise NotADirectoryError(
+                errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fsdecode(path)
+            ) from None
+    except OSError:
+        # A read-only file system, or a parent of somebody else, may answer so although it exists.
+        if not os.path.isdir(path):
+            raise
+
+
+def make_task_directory(root: bytes) -> bytes:
+    """A new directory in `root` for one execution; nobody else can look into it."""
+    make_directories(root)
+    while True:
+        path = b"%b/t%b" % (root, os.urandom(6).hex().encode())
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            continue
+        return path
+
+
+def write_script(path: bytes, content: bytes) -> None:
+    """A new executable file with that content."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(fd, left) :]
+    finally:
+        os.close(fd)
+
+
+def remove_tree(path: bytes) -> None:
+    """Nothing is left of the directory but what its owner may not remove."""
+    try:
+        os.chmod(path, 0o700)  # the task may have locked it
+        with os.scandir(path) as found:
+            entries = list(found)
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(entry.path)
+            else:
+                os.unlink(entry.path)
+        except OSError:
+            pass
+    try:
+        os.rmdir(path)
+    except OSError:
+        pass
+
+
+def read_error_text(path: bytes) -> str:
+    """What a task wrote about its failure, cut to its beginning; empty if it wrote no such file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        content = os.read(fd, _ERROR_TEXT_BYTES)
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
+    if not content:
+        return "Task created an error file, but it is empty"
+    text = content.decode("utf-8", "replace")
+    if len(content) == _ERROR_TEXT_BYTES:
+        text += "\n[The message was truncated]"
+    return text
+
+
+class SealedInput:
+    """Memory that holds the stdin of many tasks and that nobody can change any more.
+
+    A pipe would need a writer for each task; here each task gets a descriptor of its own, since a
+    shared one shares its position. The memory is free when the last user is gone.
+    """
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, content: bytes) -> None:
+        flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+        try:
+            self._fd = os.memfd_create("stdin", flags | _MFD_NOEXEC_SEAL)
+        except OSError:
+            self._fd = os.memfd_create("stdin", flags)
+        left = memoryview(content)
+        while left:
+            left = left[os.write(self._fd, left) :]
+        fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, _SEALS)
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+    def open(self) -> int:
+        """A read-only descriptor at the beginning; the caller closes it."""
+        return os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)

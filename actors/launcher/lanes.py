@@ -1,0 +1,57 @@
+"""Lanes: tasks that run one after another, and what those of one body and lane share."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from actors.launcher.bodies import Body
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from actors.launcher.bodies import Pairs
+
+    Queued = tuple[Body, int, int, bytes | None]  # body, task, instance, entry
+
+
+class Plan:
+    """A body as one lane runs it. `env` is filled in anew for each task.
+
+    `shell` is set when the program turned out to be a text for the shell.
+    """
+
+    __slots__ = ("argv", "body", "env", "shell")
+
+    def __init__(self, body: Body, lane: Lane) -> None:
+        self.body = body
+        self.argv = [*lane.prefix, *body.args] if body.args else []
+        self.env = {**lane.user_wins, **body.env, **lane.env}
+        self.shell = False
+
+
+class Lane:
+    """One slot's queue and its running task (`pid` 0: none)."""
+
+    __slots__ = ("env", "number", "pid", "plan", "prefix", "queue", "user_wins")
+
+    def __init__(
+        self, number: int, env: Pairs, user_wins: Pairs, prefix: tuple[bytes, ...]
+    ) -> None:
+        self.number = number
+        self.env, self.user_wins, self.prefix = dict(env), dict(user_wins), prefix
+        self.queue: deque[Queued] = deque()
+        self.pid = 0
+        self.plan: Plan | None = None
+
+    def plan_for(self, body: Body) -> Plan:
+        """How this lane runs the body."""
+        plan = self.plan
+        if plan is None or plan.body is not body:
+            plan = self.plan = Plan(body, self)
+        return plan
+
+    def take_back(self, wanted: frozenset[int]) -> list[int]:
+        """Unqueue those of the wanted tasks that wait here."""
+        taken = [item[1] for item in self.queue if item[1] in wanted]
+        if taken:
+            self.queue = deque(item for item in self.queue if item[1] not in wanted)
+        return taken

@@ -1,0 +1,348 @@
+"""The launcher's loop: obey the socket, start what lanes hold, reap, and tell.
+
+An end that leaves its lane without successor is told at once, as the worker has to refill it;
+everything else waits a few milliseconds for company.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from resource import RUSAGE_SELF, getrusage
+
+from actors.launcher import frames
+from actors.launcher.bodies import Body
+from actors.launcher.files import read_error_text, remove_tree
+from actors.launcher.frames import Frames, frame
+from actors.launcher.lanes import Lane
+from actors.launcher.processes import Hunt, kill_descendants
+from actors.launcher.starts import ERROR_FILE, Refusal, Started, Starter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from actors.launcher.bodies import Output, Pairs, Template
+
+_COMPANY_S = 0.005
+_HUNT_PAUSE_S = 0.002
+_HUNT_MAX_S = 5.0  # whoever lives longer cannot be killed by us
+_SIGNALLED_MAX = 10_000
+_NEVER = float("inf")
+
+
+class Run:
+    """One execution that has not been reaped."""
+
+    __slots__ = ("instance", "lane", "started", "started_at", "task")
+
+    def __init__(
+        self, task: int, instance: int, lane: Lane, started_at: float, started: Started
+    ) -> None:
+        self.task, self.instance, self.lane = task, instance, lane
+        self.started_at, self.started = started_at, started
+
+
+class Launcher:
+    """Everything that one launcher knows."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._starter = Starter()
+        self._bodies: dict[int, Body] = {}
+        self._lanes: dict[int, Lane] = {}
+        self._running: dict[int, Run] = {}  # by pid
+        self._pids: dict[int, int] = {}  # of running tasks
+        self._waiting: dict[int, list[Lane]] = {}  # for the end of a task's earlier instance
+        # Tasks that ended after a signal of ours: a kill may still be ordered for what they left.
+        self._signalled: dict[int, Run] = {}
+        self._ended_signalled: dict[int, Run] = {}
+        self._hunt = Hunt()
+        self._hunt_at = self._hunt_until = _NEVER
+        self._send_at = _NEVER
+        self._started: dict[int, tuple[int, int, int, float]] = {}
+        self._ended: list[tuple[int, int, int, float, float, int, float, int, str]] = []
+        self._refused: list[tuple[int, int, bool, str, float]] = []
+        self._taken: list[tuple[int, tuple[int, ...]]] = []
+        self._obeyed = 0  # frames
+        self._verbs: dict[str, Callable[..., None]] = {
+            frames.BODY: self._use_body,
+            frames.DROP: self._drop_body,
+            frames.OPEN: self._open_lane,
+            frames.CLOSE: self._close_lane,
+            frames.RUN: self._run,
+            frames.TAKE: self._take_back,
+            frames.SIGNAL: self._signal,
+            frames.KILL: self._kill,
+        }
+
+    def serve(self) -> None:
+        """Obey until the worker is gone; then no process and no task directory is left."""
+        wake, wake_up = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_up, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _wake)  # only the byte in the pipe matters
+        poll = select.epoll()
+        poll.register(wake, select.EPOLLIN)
+        poll.register(self._fd, select.EPOLLIN)
+        received = Frames()
+        try:
+            self._tell()
+            while True:
+                at = min(self._send_at, self._hunt_at)
+                wait_s = -1 if at == _NEVER else max(0.0, at - time.monotonic())
+                for fd, _ in poll.poll(wait_s):
+                    if fd == wake:
+                        os.read(wake, 4096)  # before reaping: a later child writes again
+                        self._reap()
+                    else:
+                        data = os.read(self._fd, frames.READ_BYTES)
+                        if not data:
+                            return
+                        for orders in received.feed(data):
+                            for verb, *arguments in orders:
+                                self._verbs[verb](*arguments)
+                            self._obeyed += 1
+                            self._send_within(time.monotonic())
+                now = time.monotonic()
+                if now >= self._send_at:
+                    self._tell()
+                if now >= self._hunt_at:
+                    self._go_hunting(now)
+        except ConnectionError:
+            return
+        finally:
+            all_gone = kill_descendants()
+            for run in self._running.values():
+                if run.started.task_dir:
+                    remove_tree(run.started.task_dir)
+            if not all_gone:
+                sys.exit("launcher: some processes of its tasks would not die")
+
+    # --- orders
+
+    def _use_body(
+        self,
+        key: int,
+        args: tuple[bytes, ...],
+        env: Pairs,
+        submit_dir: str,
+        cwd: Template,
+        stdout: Output | None,
+        stderr: Output | None,
+        stdin: bytes,
+        task_dir_root: str,
+        script: bytes,
+    ) -> None:
+        self._bodies[key] = Body(
+            args, env, submit_dir, cwd, stdout, stderr, stdin, task_dir_root, script
+        )
+
+    def _drop_body(self, key: int) -> None:
+        self._bodies.pop(key, None)  # tasks that are queued keep it alive
+
+    def _open_lane(
+        self, lane: int, env: Pairs, user_wins: Pairs, prefix: tuple[bytes, ...]
+    ) -> None:
+        self._lanes[lane] = Lane(lane, env, user_wins, prefix)
+
+    def _close_lane(self, lane: int) -> None:
+        self._lanes.pop(lane, None)  # what it runs keeps it alive
+
+    def _run(
+        self,
+        lane_number: int,
+        key: int,
+        tasks: tuple[int, ...],
+        instances: tuple[int, ...],
+        entries: tuple[bytes, ...],
+    ) -> None:
+        lane, body = self._lanes.get(lane_number), self._bodies.get(key)
+        if lane is None or body is None:
+            what = f"lane {lane_number}" if lane is None else f"body {key}"
+            for task in tasks:
+                self._refuse(task, lane_number, Refusal(False, f"Internal error: no {what}"))
+            return
+        for index, task in enumerate(tasks):
+            entry = entries[index] if entries else None
+            lane.queue.append((body, task, instances[index], entry))
+        self._advance(lane)
+
+    def _take_back(self, seq: int, tasks: tuple[int, ...]) -> None:
+        wanted = frozenset(tasks)
+        taken: list[int] = []
+        for lane in self._lanes.values():
+            taken += lane.take_back(wanted)
+        self._taken.append((seq, tuple(taken)))
+        for lane in self._lanes.values():
+            self._advance(lane)  # it may have waited for a task that is no longer its next
+        self._send_at = 0.0
+
+    def _signal(self, number: int, tasks: Iterable[int]) -> None:
+        for task in tasks:
+            if pid := self._pids.get(task):
+                self._signalled[task] = self._running[pid]
+                _signal_group(pid, number)
+
+    def _kill(self, tasks: Iterable[int]) -> None:
+        now = time.monotonic()
+        for task in tasks:
+            if pid := self._pids.get(task):
+                run = self._running[pid]
+                _signal_group(pid, signal.SIGKILL)
+            elif task in self._ended_signalled:
+                run = self._ended_signalled.pop(task)
+            else:
+                continue
+            self._hunt.add(run.started.pid, _markers(run))
+            self._hunt_at, self._hunt_until = now, now + _HUNT_MAX_S
+
+    # --- tasks
+
+    def _advance(self, lane: Lane) -> None:
+        """The lane runs its next task, unless it runs one already."""
+        queue = lane.queue
+        while queue and not lane.pid:
+            body, task, instance, entry = queue[0]
+            if task in self._pids:
+                self._waiting.setdefault(task, []).append(lane)
+                return
+            queue.popleft()
+            try:
+                started = self._starter.start(lane.plan_for(body), task, instance, entry)
+            except Refusal as refusal:
+                self._refuse(task, lane.number, refusal)
+                continue
+            now = time.monotonic()
+            pid = lane.pid = self._pids[task] = started.pid
+            self._running[pid] = Run(task, instance, lane, now, started)
+            self._started[task] = (task, lane.number, pid, now)
+            self._send_within(now)
+
+    def _refuse(self, task: int, lane: int, refusal: Refusal) -> None:
+        now = time.monotonic()
+        self._refused.append((task, lane, refusal.prepared, refusal.words, now))
+        self._send_at = 0.0
+
+    def _reap(self) -> None:
+        # Until a child execs it shares our memory: up to our own peak, its figure says nothing.
+        own_peak = getrusage(RUSAGE_SELF).ru_maxrss
+        try:
+            while True:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                if not pid:
+                    return
+                if run := self._running.pop(pid, None):  # else a leftover that we adopted
+                    peak = usage.ru_maxrss if usage.ru_maxrss > own_peak else 0
+                    self._end(
+                        run,
+                        os.waitstatus_to_exitcode(status),
+                        usage.ru_utime + usage.ru_stime,
+                        peak,
+                    )
+        except ChildProcessError:
+            pass
+
+    def _end(self, run: Run, status: int, cpu_s: float, peak_kib: int) -> None:
+        now = time.monotonic()
+        task, lane, started = run.task, run.lane, run.started
+        del self._pids[task]
+        lane.pid = 0
+        error = ""
+        if started.task_dir:
+            if status:
+                error = read_error_text(started.task_dir + b"/" + ERROR_FILE)
+            remove_tree(started.task_dir)
+        if not status:
+            for path in started.removable:
+                _unlink(path)
+        if self._signalled.pop(task, None):
+            self._ended_signalled[task] = run
+            if len(self._ended_signalled) > _SIGNALLED_MAX:
+                del self._ended_signalled[next(iter(self._ended_signalled))]
+        self._started.pop(task, None)
+        self._ended.append(
+            (
+                task,
+                lane.number,
+                started.pid,
+                run.started_at,
+                now,
+                status,
+                cpu_s,
+                peak_kib,
+                error,
+            )
+        )
+        waiting = self._waiting.pop(task, [])
+        if waiting or (lane.queue and lane.queue[0][1] == task):
+            self._tell()  # no answer may hold the end of one instance and the start of the next
+        self._advance(lane)
+        if lane.queue:
+            self._send_within(now)
+        else:
+            self._send_at = 0.0
+        for other in waiting:
+            self._advance(other)
+
+    def _go_hunting(self, now: float) -> None:
+        """Kill another generation of what killed tasks were made of."""
+        more = self._hunt.round(self._running.__contains__)
+        if more and now < self._hunt_until:
+            took_s = time.monotonic() - now  # on a crowded node: leave time for everything else
+            self._hunt_at = now + max(_HUNT_PAUSE_S, 3 * took_s)
+        else:
+            self._hunt = Hunt()
+            self._hunt_at = _NEVER
+
+    # --- answers
+
+    def _send_within(self, now: float) -> None:
+        """An answer goes after a while, if none goes before."""
+        if self._send_at == _NEVER:
+            self._send_at = now + _COMPANY_S
+
+    def _tell(self) -> None:
+        answer = (
+            tuple(self._started.values()),
+            tuple(self._ended),
+            tuple(self._refused),
+            tuple(self._taken),
+            self._obeyed,
+        )
+        self._started.clear()
+        self._ended.clear()
+        self._refused.clear()
+        self._taken.clear()
+        self._send_at = _NEVER
+        left = memoryview(frame(answer))
+        while left:
+            left = left[os.write(self._fd, left) :]
+
+
+def _wake(number: int, stack: object) -> None:
+    """A handler has to exist for the wake-up pipe to be written to."""
+
+
+def _markers(run: Run) -> tuple[bytes, ...]:
+    return (
+        b"HQ_JOB_ID=%d" % (run.task >> 32),
+        b"HQ_TASK_ID=%d" % (run.task & 0xFFFFFFFF),
+        b"HQ_INSTANCE_ID=%d" % run.instance,
+    )
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except OSError:
+        pass  # every member belongs to another user (a set-uid program)
+
+
+def _unlink(path: bytes) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # the task has removed or moved it

@@ -1,0 +1,152 @@
+"""Descendants of this process: who they are, and how to leave none.
+
+Only direct children are ever killed by number. Nobody else can reap those, so such a number
+cannot have been used again; and a subreaper inherits the children of whatever it kills, so that
+every generation becomes direct in its turn.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from signal import SIGKILL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_PR_SET_CHILD_SUBREAPER = 36
+_STAT_BYTES = 1024
+_ENVIRON_BYTES = 1 << 20
+
+
+def become_subreaper() -> None:
+    """From now on orphaned descendants become our children instead of init's."""
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+class Process:
+    """A line of the process table.
+
+    A zombie may still have threads that live, so it is worth a signal, but not worth waiting for.
+    """
+
+    __slots__ = ("is_zombie", "parent", "pid", "session", "started")
+
+    def __init__(self, pid: int, parent: int, session: int, started: int, is_zombie: bool) -> None:
+        self.pid, self.parent, self.session, self.started = pid, parent, session, started
+        self.is_zombie = is_zombie
+
+
+def processes() -> list[Process]:
+    """Every process that can be seen."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (stat := _read(f"/proc/{name}/stat", _STAT_BYTES)):
+            # The program's name stands in parentheses and may hold blanks and parentheses.
+            fields = stat[stat.rfind(b")") + 2 :].split(None, 20)
+            parent, session, started = int(fields[1]), int(fields[3]), int(fields[19])
+            found.append(Process(int(name), parent, session, started, fields[0] in (b"Z", b"X")))
+    return found
+
+
+def environ_of(pid: int) -> list[bytes]:
+    """What the process was started with, as NAME=value; empty if it cannot be read."""
+    return _read(f"/proc/{pid}/environ", _ENVIRON_BYTES).split(b"\0")
+
+
+def kill_descendants(patience_s: float = 5.0) -> bool:
+    """Leave no process below this one, daemonised ones included; False if some would not die."""
+    me = os.getpid()
+    give_up_at = time.monotonic() + patience_s
+    while time.monotonic() < give_up_at:
+        for process in processes():
+            if process.parent == me:
+                _kill(process.pid)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return True
+        time.sleep(0.001)
+    return False
+
+
+class Hunt:
+    """Kills what tasks were made of: their sessions, their descendants and what those left behind.
+
+    A left-over process is known by its session, by an ancestor that was one, or by the task's
+    variables in its environment. One round kills those that are our direct children; their
+    children come next.
+    """
+
+    __slots__ = ("_markers", "_quiet_rounds", "_sessions", "_victims")
+
+    def __init__(self) -> None:
+        self._markers: set[tuple[bytes, ...]] = set()
+        self._sessions: set[int] = set()
+        self._victims: set[tuple[int, int]] = set()  # pid and start time
+        self._quiet_rounds = 0
+
+    def add(self, session: int, markers: Iterable[bytes]) -> None:
+        """Take up a task: the process that leads, or led, its session, and its variables."""
+        self._sessions.add(session)
+        self._markers.add(tuple(markers))
+        self._quiet_rounds = 0
+
+    def round(self, spared: Callable[[int], bool]) -> bool:
+        """Kill once; False when two rounds in a row have found nothing.
+
+        `spared` are direct children that lead other tasks. A second look is needed because a
+        process may have handed its children over while the first one went on.
+        """
+        me = os.getpid()
+        below: dict[int, list[Process]] = {}
+        for process in processes():
+            below.setdefault(process.parent, []).append(process)
+        victims = [
+            child
+            for child in below.get(me, ())
+            if child.pid in self._sessions or (not spared(child.pid) and self._belongs(child))
+        ]
+        for process in victims:
+            self._victims.add((process.pid, process.started))
+            if process.session == process.pid:
+                self._sessions.add(process.pid)
+            victims.extend(below.get(process.pid, ()))  # the loop goes on to these
+        for process in victims:
+            if process.parent == me:
+                _kill(process.pid)
+        alive = any(not process.is_zombie for process in victims)
+        self._quiet_rounds = 0 if alive else self._quiet_rounds + 1
+        return self._quiet_rounds < 2
+
+    def _belongs(self, child: Process) -> bool:
+        if child.session in self._sessions or (child.pid, child.started) in self._victims:
+            return True
+        environ = environ_of(child.pid)
+        return any(all(text in environ for text in markers) for markers in self._markers)
+
+
+def _read(path: str, size: int) -> bytes:
+    """The beginning of a file of the process table; empty if the process is gone or not ours."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, size)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, SIGKILL)
+    except OSError:
+        pass  # a process of another user (a set-uid program) ends by itself or not at all

@@ -1,0 +1,79 @@
+"""The server's edge towards one client: requests go down one by one, answers and notices back."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import count
+from typing import Final
+
+import msgspec
+import trio
+
+from actors.kit.edge import run_edge
+from actors.kit.mailbox import Mailbox
+from actors.server.links import AskRuntime, SchedulerMail, ServerMail, SessionOpened, SessionOutbox
+from hqtrio.jobs.effects import ClientAsked, SessionEnded
+from hqtrio.messages.client import Call, Said, WorkerRow, WorkerRows
+from hqtrio.net.connection import Connection
+from hqtrio.scheduling.machine import RuntimeInfo
+
+# Answers in flight: a client that asks this often without reading is cut off.
+OUTBOX_MAX: Final = 1024
+NOTICES_APART_S: Final = 0.05
+
+
+class ClientSessions:
+    """Serves the client port: one edge per connection, each with a session number of its own."""
+
+    def __init__(self, server: Mailbox[ServerMail], scheduler: Mailbox[SchedulerMail]) -> None:
+        self._server, self._scheduler = server, scheduler
+        self._numbers = count(1)
+
+    async def serve(self, _: trio.Nursery, connection: Connection[Call]) -> None:
+        """Serve one connection to its end, then let the server forget the session."""
+        session = next(self._numbers)
+
+        async def run(nursery: trio.Nursery, mailbox: Mailbox[Said | None]) -> None:
+            outbox = SessionOutbox(mailbox)
+            await self._server.put(SessionOpened(session, outbox))
+            nursery.start_soon(self._write, connection, outbox)
+            while True:
+                for call in await connection.receive():
+                    await self._server.put(ClientAsked(session, call.number, call.request))
+
+        await run_edge(
+            run,
+            lambda fault: None,
+            name=f"client {session} ({connection.peer})",
+            outbox_max=OUTBOX_MAX,
+        )
+        await self._server.put(SessionEnded(session))
+
+    async def _write(self, connection: Connection[Call], outbox: SessionOutbox) -> None:
+        while batch := await outbox.receive():
+            for said in batch:
+                await connection.send([await self._complete(said)])
+            # Without a pause a job of short tasks would be a notice per millisecond.
+            with trio.move_on_after(NOTICES_APART_S):
+                await outbox.wait_urgent()
+
+    async def _complete(self, said: Said) -> Said:
+        """Add what only the scheduler knows of connected workers."""
+        rows = said.response
+        if not isinstance(rows, WorkerRows) or not rows.rows:
+            return said
+        connected = tuple(row.id for row in rows.rows if row.ended_at is None)
+        runtime: dict[int, RuntimeInfo] = await self._scheduler.ask(partial(AskRuntime, connected))
+
+        def complete(row: WorkerRow) -> WorkerRow:
+            if (info := runtime.get(row.id)) is None:
+                return row
+            return msgspec.structs.replace(
+                row,
+                assigned_tasks=info.assigned,
+                running_tasks=info.running,
+                is_reserved=info.reserved,
+            )
+
+        rows = msgspec.structs.replace(rows, rows=tuple(complete(row) for row in rows.rows))
+        return msgspec.structs.replace(said, response=rows)

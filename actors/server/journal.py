@@ -1,0 +1,42 @@
+"""Where the records of what happened go.
+
+The two barriers of every journal: `append` returns once the records are written, so that no
+effect of theirs leaves the process before; `on_durable` tells when they would survive the
+machine, so that clients are answered and reports receipted after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from hqtrio.messages.records import Record
+
+
+class Journal(Protocol):
+    """A place for records."""
+
+    async def append(self, records: Sequence[Record]) -> int:
+        """The number of the group that the records make; they are written when it returns."""
+        ...
+
+    def call_on_durable(self, told: Callable[[int], None]) -> None:
+        """From now on `told(group)` is called when all groups up to it are durable."""
+        ...
+
+
+class NoJournal:
+    """Keeps nothing: everything counts as written and durable at once."""
+
+    def __init__(self) -> None:
+        self._groups = 0
+        self._told: Callable[[int], None] | None = None
+
+    async def append(self, records: Sequence[Record]) -> int:
+        self._groups += 1
+        if self._told is not None:
+            self._told(self._groups)
+        return self._groups
+
+    def call_on_durable(self, told: Callable[[int], None]) -> None:
+        self._told = told

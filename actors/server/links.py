@@ -1,0 +1,132 @@
+"""Mail of the two cores, and the outbox of a client session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import trio
+
+from actors.kit.mailbox import Mailbox, Reply
+from hqtrio.jobs.effects import ClientAsked, SessionEnded
+from hqtrio.messages.client import JobNotice, Said, WorkerNotice
+from hqtrio.messages.scheduling import FromScheduler, ToScheduler
+from hqtrio.messages.worker import ToWorker
+from hqtrio.scheduling.events import LinkClosed, LinkOpened, WorkerSaid
+from hqtrio.scheduling.machine import RuntimeInfo
+
+# --- to the scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A worker's edge is up; orders for it go to `outbox`."""
+
+    opened: LinkOpened
+    outbox: Mailbox[Sequence[ToWorker]]
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """What one batch of the server's machine asks of the scheduler."""
+
+    values: tuple[ToScheduler, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AskRuntime:
+    """Answered with what those of the workers that are connected have to do."""
+
+    workers: tuple[int, ...]
+    reply: Reply[dict[int, RuntimeInfo]]
+
+
+@dataclass(frozen=True, slots=True)
+class SayServerStops:
+    """Tell every worker that the server ends on purpose; answered when the mail is out."""
+
+    reply: Reply[None]
+
+
+SchedulerMail = Connected | WorkerSaid | LinkClosed | Commands | AskRuntime | SayServerStops
+
+
+# --- to the server
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    session: int
+    outbox: SessionOutbox
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one batch of the scheduling machine found out, in order."""
+
+    values: tuple[FromScheduler, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """Every group of records up to this number survives anything."""
+
+    group: int
+
+
+ServerMail = SessionOpened | ClientAsked | SessionEnded | Facts | Durable
+
+
+class SessionOutbox:
+    """What a client is to be told; notices replace older unsent ones of the same job.
+
+    Coalescing bounds the notices by the jobs that the client watches, so that a viewer that does
+    not read costs one notice per job and not the connection.
+    """
+
+    def __init__(self, mailbox: Mailbox[Said | None]) -> None:
+        self._mailbox = mailbox
+        self._notices: dict[int, Said] = {}
+        self._urgent = trio.Event()
+
+    def tell(self, said: Said) -> None:
+        """Queue a response, or put a notice in the place of its predecessor."""
+        match said.response:
+            case JobNotice(row=row) if said.number == 0:
+                self._notice(row.id, said)
+            case WorkerNotice() if said.number == 0:
+                self._notice(0, said)
+            case _:
+                self._mailbox.tell(said)
+                self._urgent.set()
+
+    def _notice(self, key: int, said: Said) -> None:
+        if not self._notices:
+            self._mailbox.tell(None)  # one wake-up, however many notices follow
+        self._notices[key] = said
+        if not may_wait(said):
+            self._urgent.set()
+
+    async def wait_urgent(self) -> None:
+        """Return once there is something that a client waits for: more than mere progress."""
+        await self._urgent.wait()
+
+    async def receive(self) -> list[Said]:
+        """Wait for something to say and take all of it, responses first; empty: closed."""
+        batch = await self._mailbox.receive()
+        self._urgent = trio.Event()
+        said = [one for one in batch if one is not None]
+        if self._notices and len(said) < len(batch):
+            said += self._notices.values()
+            self._notices = {}
+        return said
+
+
+def may_wait(said: Said) -> bool:
+    """Whether this is mere progress; a response, or the last word on a job, is not."""
+    match said.response:
+        case JobNotice(row=row, gone=gone) if said.number == 0:
+            return row.counts.waiting + row.counts.running > 0 and not gone
+        case WorkerNotice():
+            return said.number == 0
+    return False

@@ -1,0 +1,135 @@
+"""The scheduler core: drives the scheduling machine, one round per batch of mail."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import trio
+from outcome import Value as Outcome
+
+from actors.kit.drive import Poisoned
+from actors.kit.mailbox import Mailbox
+from actors.server.journal import Journal
+from actors.server.links import (
+    AskRuntime,
+    Commands,
+    Connected,
+    Facts,
+    SayServerStops,
+    SchedulerMail,
+    ServerMail,
+)
+from hqtrio.messages.records import Record, TasksShipped, TasksTakenBack
+from hqtrio.messages.scheduling import FromScheduler
+from hqtrio.messages.worker import ServerStops, ToWorker
+from hqtrio.now import Now
+from hqtrio.scheduling.events import (
+    CloseLink,
+    Effect,
+    Fact,
+    LinkClosed,
+    Shipped,
+    TakenBack,
+    ToLink,
+    WorkerSaid,
+)
+from hqtrio.scheduling.machine import Scheduling
+
+log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """Owns the scheduling machine and the addresses of the workers' edges."""
+
+    def __init__(
+        self,
+        machine: Scheduling,
+        *,
+        server: Mailbox[ServerMail],
+        journal: Journal,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._machine, self._server, self._journal = machine, server, journal
+        self._clock, self._wall = clock, wall
+        self._outboxes: dict[int, Mailbox[Sequence[ToWorker]]] = {}
+
+    async def run(self, mailbox: Mailbox[SchedulerMail]) -> None:
+        """Handle mail batch by batch, each followed by a round, until the mailbox is drained."""
+        machine = self._machine
+        while True:
+            with trio.move_on_at(machine.next_deadline()):
+                await mailbox.arrival()
+            batch, now = mailbox.take(), Now(trio.current_time(), self._wall())
+            if not batch and mailbox.closed:
+                return
+            effects: list[Effect] = []
+            for mail in batch:
+                try:
+                    effects += self._handle(mail, now)
+                except Exception as error:
+                    raise Poisoned(mail) from error
+            if machine.next_deadline() <= now.monotonic:
+                effects += machine.tick(now)
+            began = self._clock()
+            effects += machine.end_batch(now)
+            machine.round_took(self._clock() - began)
+            if effects:
+                await self._perform(effects)
+
+    def _handle(self, mail: SchedulerMail, now: Now) -> Sequence[Effect]:
+        match mail:
+            case WorkerSaid():
+                return self._machine.handle(mail, now)
+            case Commands(values):
+                effects: list[Effect] = []
+                for command in values:
+                    effects += self._machine.handle(command, now)
+                return effects
+            case Connected(opened, outbox):
+                self._outboxes[opened.link] = outbox
+                return self._machine.handle(opened, now)
+            case LinkClosed(link):
+                self._outboxes.pop(link, None)
+                return self._machine.handle(mail, now)
+            case AskRuntime(workers, reply):
+                known = ((worker, self._machine.runtime_info(worker)) for worker in workers)
+                reply.resolve(Outcome({worker: info for worker, info in known if info}))
+                return ()
+            case SayServerStops(reply):
+                for outbox in self._outboxes.values():
+                    outbox.tell((ServerStops(),))
+                reply.resolve(Outcome(None))
+                return ()
+
+    async def _perform(self, effects: Sequence[Effect]) -> None:
+        """Shipments are written before their frames leave; facts go down in one piece."""
+        if records := [record for effect in effects if (record := _record(effect))]:
+            await self._journal.append(records)
+        facts: list[FromScheduler] = []
+        for effect in effects:
+            match effect:
+                case ToLink(link, messages):
+                    if outbox := self._outboxes.get(link):
+                        outbox.tell(messages)
+                case CloseLink(link, reason):
+                    if outbox := self._outboxes.pop(link, None):
+                        log.warning("worker link %d: closed: %s", link, reason)
+                        outbox.close()  # its edge says what is queued, then hangs up
+                case Fact(fact):
+                    facts.append(fact)
+                case Shipped() | TakenBack():
+                    pass  # written above
+        if facts:
+            await self._server.put(Facts(tuple(facts)))
+
+
+def _record(effect: Effect) -> Record | None:
+    """What must be written before the effects leave."""
+    match effect:
+        case Shipped(worker, firsts, counts, instances):
+            return TasksShipped(worker, firsts, counts, instances)
+        case TakenBack(worker, tasks):
+            return TasksTakenBack(worker, tasks)
+    return None

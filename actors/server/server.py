@@ -1,0 +1,147 @@
+"""The server core: drives the job book; what it decides is written, then done, then answered."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import trio
+
+from actors.kit.drive import Poisoned
+from actors.kit.mailbox import Mailbox
+from actors.server.journal import Journal
+from actors.server.links import (
+    Commands,
+    Durable,
+    Facts,
+    SchedulerMail,
+    ServerMail,
+    SessionOpened,
+    SessionOutbox,
+)
+from hqtrio.jobs.effects import (
+    Answer,
+    Append,
+    ClientAsked,
+    Command,
+    Effect,
+    Notify,
+    Receipted,
+    SessionEnded,
+    StopServer,
+)
+from hqtrio.jobs.machine import JobBook
+from hqtrio.messages.client import Said
+from hqtrio.messages.scheduling import ToScheduler
+from hqtrio.now import Now
+
+log = logging.getLogger(__name__)
+
+
+class Server:
+    """Owns the job book. Its mailbox is the only way in."""
+
+    def __init__(
+        self,
+        book: JobBook,
+        *,
+        journal: Journal,
+        scheduler: Mailbox[SchedulerMail],
+        stop: Callable[[], None],
+        wall: Callable[[], float],
+    ) -> None:
+        self._book, self._journal, self._scheduler = book, journal, scheduler
+        self._stop, self._wall = stop, wall
+        self._sessions: dict[int, SessionOutbox] = {}
+        # What waits for the journal's second barrier, by the group that must become durable.
+        self._waiting: deque[tuple[int, Answer | Receipted]] = deque()
+        self._durable = 0
+
+    async def run(self, mailbox: Mailbox[ServerMail]) -> None:
+        """Handle mail batch by batch until the mailbox is closed and drained."""
+
+        def durable(group: int) -> None:
+            self._durable = max(self._durable, group)
+            if self._waiting and self._waiting[0][0] <= group:
+                mailbox.tell(Durable(group))
+
+        self._journal.call_on_durable(durable)
+        while True:
+            with trio.move_on_at(self._book.next_deadline()):
+                await mailbox.arrival()
+            batch, now = mailbox.take(), Now(trio.current_time(), self._wall())
+            if not batch and mailbox.closed:
+                return
+            effects: list[Effect] = []
+            for mail in batch:
+                effects += self._handle(mail, now)
+            if self._book.next_deadline() <= now.monotonic:
+                effects += self._book.tick(now)
+            effects += self._book.end_batch(now)
+            if effects:
+                await self._perform(effects)
+            self._release()
+
+    def _handle(self, mail: ServerMail, now: Now) -> Sequence[Effect]:
+        try:
+            match mail:
+                case Facts(values):
+                    effects: list[Effect] = []
+                    for fact in values:
+                        effects += self._book.handle(fact, now)
+                    return effects
+                case ClientAsked():
+                    return self._book.handle(mail, now)
+                case SessionOpened(session, outbox):
+                    self._sessions[session] = outbox
+                    return ()
+                case SessionEnded(session):
+                    self._sessions.pop(session, None)
+                    return self._book.handle(mail, now)
+                case Durable():
+                    return ()  # the release after the batch does it
+        except Exception as error:
+            raise Poisoned(mail) from error
+
+    async def _perform(self, effects: Sequence[Effect]) -> None:
+        """Written before anything leaves; commands next; what needs durability waits for it."""
+        records = [
+            record for effect in effects if isinstance(effect, Append) for record in effect.records
+        ]
+        group = await self._journal.append(records) if records else self._durable
+        commands: list[ToScheduler] = []
+        for effect in effects:
+            match effect:
+                case Command(command):
+                    commands.append(command)
+                case Answer(durable=True) | Receipted():
+                    self._waiting.append((group, effect))
+                case Answer():
+                    self._answer(effect)
+                case Notify(session, notice):
+                    if outbox := self._sessions.get(session):
+                        outbox.tell(Said(0, notice))
+                case StopServer():
+                    self._stop()
+                case Append():
+                    pass  # written above
+        if commands:
+            self._scheduler.tell(Commands(tuple(commands)))
+
+    def _release(self) -> None:
+        """Answer and receipt what has become durable."""
+        receipts: list[ToScheduler] = []
+        while self._waiting and self._waiting[0][0] <= self._durable:
+            _, effect = self._waiting.popleft()
+            match effect:
+                case Answer():
+                    self._answer(effect)
+                case Receipted(receipt):
+                    receipts.append(receipt)
+        if receipts:
+            self._scheduler.tell(Commands(tuple(receipts)))
+
+    def _answer(self, answer: Answer) -> None:
+        if outbox := self._sessions.get(answer.session):
+            outbox.tell(Said(answer.number, answer.response))

@@ -1,0 +1,355 @@
+"""Launcher processes: an edge for each, which turns orders into frames and frames into answers."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, assert_never
+
+import trio
+
+import actors
+from actors.kit.mailbox import Mailbox
+from actors.launcher import frames
+from actors.launcher.frames import Frames, frame
+from actors.launcher.processes import processes
+from actors.worker.reaper import Reaper, wait_gone
+from hqtrio.worker.orders import (
+    Answer,
+    CloseLane,
+    DropBody,
+    KillTasks,
+    LauncherDied,
+    LauncherReady,
+    LauncherSaid,
+    OpenLane,
+    Order,
+    Output,
+    RunTasks,
+    SignalTasks,
+    TakeBack,
+    TaskRan,
+    TaskRefused,
+    Template,
+    UseBody,
+)
+
+log = logging.getLogger(__name__)
+
+SILENCE_S: Final = 10.0  # so long may an order stay without answer
+STOP_S: Final = 6.0  # a launcher gives what it kills 5 s
+_KILL_S: Final = 1.0
+_CORES_PER_LAUNCHER: Final = 16
+_LAUNCHERS_MIN: Final = 2
+_LAUNCHERS_MAX: Final = 8
+_SLICES: Final = 4
+_CHUNK: Final = 1000  # orders in one frame: the answers to the first need not wait for the rest
+# A slot has a handful of orders under way (bodies, lane, tasks); 100,000 unsent ones mean that
+# the launcher has long been hanging.
+_OUTBOX_MAX: Final = 100_000
+_HIGH_FD: Final = 10  # no descriptor that a launcher expects at a fixed number is there
+
+Receive = Callable[[], Awaitable[Sequence[Order]]]
+Say = Callable[[Answer], None]
+
+
+def count_launchers(cores: int) -> int:
+    """How many launchers keep that many cores busy."""
+    return min(max(cores // _CORES_PER_LAUNCHER, _LAUNCHERS_MIN), _LAUNCHERS_MAX)
+
+
+class Launchers:
+    """The launchers of one worker, by number. Nothing here waits."""
+
+    def __init__(self, nursery: trio.Nursery, reaper: Reaper, say: Say) -> None:
+        self._nursery, self._reaper, self._say = nursery, reaper, say
+        self._outboxes: dict[int, Mailbox[Order]] = {}
+
+    def start(self, launcher: int) -> None:
+        """A process under a number never used before; LauncherReady or LauncherDied follows."""
+        assert launcher not in self._outboxes, launcher
+        hanging = trio.Event()
+        outbox: Mailbox[Order] = Mailbox(
+            f"launcher {launcher}", soft_max=_OUTBOX_MAX, hard_max=_OUTBOX_MAX, on_full=hanging.set
+        )
+        self._outboxes[launcher] = outbox
+        self._nursery.start_soon(self._run, launcher, outbox, hanging, name=outbox.name)
+
+    def tell(self, order: Order) -> None:
+        """Pass the order on; the dead get none."""
+        outbox = self._outboxes.get(order.launcher)
+        if outbox is not None:
+            outbox.tell(order)
+
+    async def _run(self, launcher: int, outbox: Mailbox[Order], hanging: trio.Event) -> None:
+        try:
+            await run_launcher(
+                launcher, outbox.receive, self._say, reaper=self._reaper, hanging=hanging
+            )
+        finally:
+            outbox.end()
+            del self._outboxes[launcher]
+
+
+@asynccontextmanager
+async def open_launchers(say: Say, *, reaper: Reaper | None = None) -> AsyncIterator[Launchers]:
+    """Room for launchers; leaving ends them all, and with them every process that they started."""
+    async with trio.open_nursery() as nursery:
+        try:
+            yield Launchers(nursery, reaper or Reaper(), say)
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def run_launcher(
+    launcher: int,
+    receive: Receive,
+    say: Say,
+    *,
+    reaper: Reaper,
+    hanging: trio.Event,
+    silence_s: float = SILENCE_S,
+    stop_s: float = STOP_S,
+) -> None:
+    """Run one launcher process until it dies or the caller cancels; nothing of it is left then.
+
+    What a dead launcher had started is killed before LauncherDied is said. A launcher that hangs,
+    because it is silent for `silence_s` or `hanging` is set, is killed itself.
+    """
+    edge = _Edge(launcher, say)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        pid = _spawn(theirs)
+    reaper.spare(pid)
+    died = False
+    try:
+        with trio.socket.from_stdlib_socket(ours) as link:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(edge.send, link, receive)
+                nursery.start_soon(edge.watch, hanging, silence_s, nursery)
+                await edge.hear(link)
+                nursery.cancel_scope.cancel()
+            died = True
+    finally:
+        # The closed socket tells the launcher to kill its tasks and end.
+        with trio.CancelScope(shield=True):
+            code = None
+            if not edge.hangs:
+                with trio.move_on_after(stop_s):
+                    code = await wait_gone(pid)
+            if code is None:
+                code = await _kill(launcher, pid)
+            if code is not None:
+                reaper.forget(pid)
+            if (died or code != 0) and not await reaper.sweep():
+                log.warning("launcher %d: processes of its tasks would not die", launcher)
+    log.error("launcher %d died; what it had started was killed", launcher)
+    say(LauncherDied(launcher))
+    if code is None:
+        await wait_gone(pid)
+        reaper.forget(pid)
+        await reaper.sweep()
+
+
+class _Edge:
+    """One launcher's socket, seen from the worker."""
+
+    def __init__(self, launcher: int, say: Say) -> None:
+        self._launcher, self._say = launcher, say
+        self._sent = self._obeyed = self._heard = 0  # frames
+        self._ordered = trio.Event()
+        self.hangs = False
+
+    async def send(self, link: trio.socket.SocketType, receive: Receive) -> None:
+        """Pass on all orders, until there will be no more or the launcher is gone."""
+        try:
+            while orders := await receive():
+                for begin in range(0, len(orders), _CHUNK):
+                    chunk = [_encode(order) for order in orders[begin : begin + _CHUNK]]
+                    self._sent += 1
+                    self._ordered.set()
+                    await _send_all(link, frame(chunk))
+        except OSError:
+            return  # `hear` sees the end as well
+
+    async def hear(self, link: trio.socket.SocketType) -> None:
+        """Say what the launcher says, until it is gone."""
+        received = Frames()
+        while True:
+            try:
+                data = await link.recv(frames.READ_BYTES)
+            except OSError:
+                return
+            if not data:
+                return
+            for answer in received.feed(data):
+                self._heard += 1
+                if self._heard == 1:
+                    self._say(LauncherReady(self._launcher))
+                else:
+                    self._answer(*answer)
+
+    async def watch(self, full: trio.Event, silence_s: float, nursery: trio.Nursery) -> None:
+        """End the edge once orders wait too long or are too many."""
+        async with trio.open_nursery() as either:
+
+            async def overflow() -> None:
+                await full.wait()
+                either.cancel_scope.cancel()
+
+            either.start_soon(overflow)
+            await self._silence(silence_s)
+            either.cancel_scope.cancel()
+        self.hangs = True
+        log.error("launcher %d does not answer; a file system may hang", self._launcher)
+        nursery.cancel_scope.cancel()
+
+    async def _silence(self, silence_s: float) -> None:
+        while True:
+            if self._obeyed == self._sent:
+                self._ordered = trio.Event()
+                await self._ordered.wait()
+            heard = self._heard
+            for _ in range(_SLICES):  # a worker that was suspended itself must not blame others
+                await trio.sleep(silence_s / _SLICES)
+                if self._heard != heard:
+                    break
+            else:
+                return
+
+    def _answer(
+        self,
+        started: tuple[Any, ...],
+        ended: tuple[Any, ...],
+        refused: tuple[Any, ...],
+        taken: tuple[tuple[int, tuple[int, ...]], ...],
+        obeyed: int,
+    ) -> None:
+        self._obeyed = obeyed
+        if not (started or ended or refused or taken):
+            return
+        now = time.monotonic()
+        self._say(
+            LauncherSaid(
+                self._launcher,
+                tuple([TaskRan(task, lane, pid, now - at) for task, lane, pid, at in started]),
+                tuple(
+                    [
+                        TaskRan(task, lane, pid, now - begin, now - end, *rest)
+                        for task, lane, pid, begin, end, *rest in ended
+                    ]
+                ),
+                tuple(
+                    [
+                        TaskRefused(task, lane, prepared, text, now - at)
+                        for task, lane, prepared, text, at in refused
+                    ]
+                ),
+                taken,
+            )
+        )
+
+
+def _spawn(theirs: socket.socket) -> int:
+    """Start a launcher that holds this end of a socket; its pid."""
+    root = str(Path(actors.__file__).parent.parent)
+    # Our own package comes last, so that it can hide nothing of the standard library.
+    code = (
+        f"import sys; sys.path.append({root!r}); "
+        f"from actors.launcher.main import main; main({frames.SOCKET_FD})"
+    )
+    fd = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, _HIGH_FD)
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", "-c", code],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, fd, frames.SOCKET_FD),
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            ],
+            setsid=True,
+        )
+    finally:
+        os.close(fd)
+
+
+async def _kill(launcher: int, pid: int) -> int | None:
+    """Kill a launcher that does not end, and its tasks before; None if it does not even die.
+
+    While its parent hangs nobody reaps a task, so the numbers of its children are still theirs.
+    """
+    log.warning("launcher %d is killed", launcher)
+    for process in processes():
+        if process.parent == pid:
+            _signal(os.killpg if process.session == process.pid else os.kill, process.pid)
+    _signal(os.kill, pid)
+    with trio.move_on_after(_KILL_S):
+        return await wait_gone(pid)
+    return None
+
+
+def _signal(send: Callable[[int, int], None], pid: int) -> None:
+    try:
+        send(pid, signal.SIGKILL)
+    except OSError:
+        pass  # gone, or of another user
+
+
+async def _send_all(link: trio.socket.SocketType, data: bytes) -> None:
+    with memoryview(data) as left:
+        sent = 0
+        while sent < len(data):
+            sent += await link.send(left[sent:])
+
+
+def _encode(order: Order) -> tuple[object, ...]:
+    match order:
+        case RunTasks(_, lane, key, tasks, instances, entries):
+            return frames.RUN, lane, key, tasks, instances, entries
+        case UseBody():
+            return (
+                frames.BODY,
+                order.key,
+                order.args,
+                order.env,
+                order.submit_dir,
+                _plain(order.cwd),
+                _output(order.stdout),
+                _output(order.stderr),
+                order.stdin,
+                order.task_dir_root,
+                order.script,
+            )
+        case DropBody(_, key):
+            return frames.DROP, key
+        case OpenLane(_, lane, env, user_wins, prefix):
+            return frames.OPEN, lane, env, user_wins, prefix
+        case CloseLane(_, lane):
+            return frames.CLOSE, lane
+        case TakeBack(_, seq, tasks):
+            return frames.TAKE, seq, tasks
+        case SignalTasks(_, number, tasks):
+            return frames.SIGNAL, int(number), tasks
+        case KillTasks(_, tasks):
+            return frames.KILL, tasks
+        case _:
+            assert_never(order)
+
+
+def _plain(template: Template) -> Template:
+    """Fields as plain numbers: marshal knows no enumerations."""
+    return tuple(item if isinstance(item, str) else int(item) for item in template)
+
+
+def _output(output: Output | None) -> tuple[Template, bool] | None:
+    return None if output is None else (_plain(output.path), output.remove_if_finished)

@@ -1,0 +1,307 @@
+"""hqtrio, driven through its commands as a user would."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from benchmarks.peers import bare_import
+from benchmarks.peers.peer import Figures, Peer
+from benchmarks.sandbox import (
+    Failed,
+    Sandbox,
+    cpu_seconds,
+    expect_files,
+    resident_bytes,
+)
+from benchmarks.workloads import (
+    BARE_IMPORT,
+    CLI_FILE,
+    CLI_LIST,
+    CLI_PROGRAM,
+    HQTRIO,
+    WHOLE_COMMAND,
+    Workload,
+)
+
+START_S: Final = 60.0
+STOP_S: Final = 15.0
+SMALL_FILE: Final = "tasks:\n  only: {command: /bin/true}\n"
+NO_FILES: Final = ("--stdout", "none", "--stderr", "none")
+LAYERS: Final = 100
+CHAIN_RUNS: Final = 3
+IDLE_S: Final = 20.0
+STALL_VARIABLE: Final = "HQTRIO_STALL_LOG"
+
+
+def missing() -> str:
+    return "" if find_spec("hqtrio.__main__") else "no hqtrio.__main__ in this checkout"
+
+
+@dataclass(slots=True)
+class Cluster:
+    sandbox: Sandbox
+    server: subprocess.Popen[bytes]
+    workers: list[subprocess.Popen[bytes]]
+
+    def command(self, *words: str) -> float:
+        """Seconds of one command from start to end."""
+        return self.sandbox.run(hqtrio(*words)).seconds
+
+    def start_workers(self, count: int, *options: str) -> None:
+        """Return once they are connected."""
+        for _ in range(count):
+            self.workers.append(self.sandbox.start(hqtrio("worker", "start", *options)))
+        self.command("worker", "wait", str(count))
+
+    def expect_finished(self, job: int, count: int) -> None:
+        said = self.sandbox.run(hqtrio("job", "list", "--all", "--output-mode", "json")).stdout
+        stats = next(row["task_stats"] for row in json.loads(said) if row["id"] == job)
+        if stats["finished"] != count:
+            raise Failed(f"job {job} has {stats}, expected {count} finished")
+
+    def stop(self) -> None:
+        """Ask politely; the sandbox does the rest."""
+        for process in (self.server, *self.workers):
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
+        give_up_at = time.monotonic() + STOP_S
+        for process in (self.server, *self.workers):
+            try:
+                process.wait(max(0.1, give_up_at - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self.sandbox.notes.append(
+                    f"process {process.pid} was still there {STOP_S:g} s after SIGINT"
+                )
+
+
+def hqtrio(*words: str) -> list[str]:
+    return [sys.executable, "-m", "hqtrio", *words]
+
+
+@contextmanager
+def open_cluster(sandbox: Sandbox, *, stall_log: Path | None = None) -> Iterator[Cluster]:
+    """A server that listens; it and the workers started later end with the block."""
+    extra = {STALL_VARIABLE: str(stall_log)} if stall_log else {}
+    server = sandbox.start(hqtrio("server", "start"), extra=extra)
+    cluster = Cluster(sandbox, server, [])
+    access = sandbox.home / ".hqtrio-server" / "hq-current" / "access.json"
+    give_up_at = time.monotonic() + START_S
+    try:
+        while not access.exists():
+            if server.poll() is not None or time.monotonic() > give_up_at:
+                raise Failed("the server did not start")
+            time.sleep(0.02)
+        yield cluster
+    except Failed as failed:
+        raise Failed(f"{failed} | logs: {sandbox.last_words()}") from failed
+    finally:
+        cluster.stop()
+
+
+def start_up_seconds(cluster: Cluster, *submit: str) -> float:
+    """A whole `submit --wait` of a single task; also warms everything up."""
+    return median(cluster.command(*submit) for _ in range(3))
+
+
+# --- real processes
+
+
+def real(*options: str, files: int) -> Callable[[Workload, Sandbox], Figures]:
+    def measure(workload: Workload, sandbox: Sandbox) -> Figures:
+        submit = ["submit", "--wait", *options]
+        with open_cluster(sandbox) as cluster:
+            cluster.start_workers(1, "--cpus", "2")
+            start_up_s = start_up_seconds(cluster, *submit, "/bin/true")
+            array = ["--array", f"1-{workload.tasks}"]
+            seconds = cluster.command(*submit, *array, "/bin/true")
+            cluster.expect_finished(4, workload.tasks)
+        expect_files(sandbox.work, files * (workload.tasks + 3))
+        return {
+            HQTRIO: workload.tasks / max(seconds - start_up_s, 1e-9),
+            WHOLE_COMMAND: workload.tasks / seconds,
+        }
+
+    return measure
+
+
+def chain(workload: Workload, sandbox: Sandbox) -> Figures:
+    """What each further link adds: the whole chain less a chain of one link."""
+    single, whole = sandbox.home / "single.yaml", sandbox.home / "chain.yaml"
+    single.write_text(chain_file(1))
+    whole.write_text(chain_file(workload.tasks))
+    with open_cluster(sandbox) as cluster:
+        cluster.start_workers(1, "--cpus", "2")
+        start_up_s = start_up_seconds(cluster, "submit", str(single), "--wait")
+        seconds = median(cluster.command("submit", str(whole), "--wait") for _ in range(CHAIN_RUNS))
+        cluster.expect_finished(4, workload.tasks)
+    expect_files(sandbox.work, 2 * (3 + CHAIN_RUNS * workload.tasks))
+    return {
+        HQTRIO: 1e3 * (seconds - start_up_s) / (workload.tasks - 1),
+        WHOLE_COMMAND: 1e3 * seconds / workload.tasks,
+    }
+
+
+def chain_file(links: int) -> str:
+    lines = ["tasks:"]
+    for link in range(links):
+        needs = f"needs: t{link - 1}, " if link else ""
+        lines.append(f"  t{link}: {{{needs}command: /bin/true}}")
+    return "\n".join(lines) + "\n"
+
+
+# --- tasks without processes
+
+
+def zero_array(workload: Workload, sandbox: Sandbox) -> Figures:
+    array = ["--array", f"1-{workload.tasks}"]
+    return zero(workload, sandbox, ["submit", "--wait", *NO_FILES, *array, "/bin/true"])
+
+
+def zero_graph(workload: Workload, sandbox: Sandbox) -> Figures:
+    lines = ["defaults: {stdout: none, stderr: none}", "tasks:"]
+    for layer in range(LAYERS):
+        needs = f"needs: layer{layer - 1}, " if layer else ""
+        array = f'array: "1-{workload.tasks // LAYERS}"'
+        lines.append(f"  layer{layer}: {{{needs}{array}, command: /bin/true}}")
+    return zero(workload, sandbox, submit_lines(sandbox, lines))
+
+
+def zero_graph_named(workload: Workload, sandbox: Sandbox) -> Figures:
+    lines = ["defaults: {stdout: none, stderr: none}", "tasks:"]
+    for number in range(workload.tasks):
+        needs = f"needs: t{number - LAYERS}, " if number >= LAYERS else ""
+        lines.append(f"  t{number}: {{{needs}command: /bin/true}}")
+    return zero(workload, sandbox, submit_lines(sandbox, lines))
+
+
+def submit_lines(sandbox: Sandbox, lines: Sequence[str]) -> list[str]:
+    path = sandbox.home / "graph.yaml"
+    path.write_text("\n".join(lines) + "\n")
+    return ["submit", str(path), "--wait"]
+
+
+def zero(workload: Workload, sandbox: Sandbox, submit: Sequence[str]) -> Figures:
+    with open_cluster(sandbox) as cluster:
+        cluster.start_workers(1, "--cpus", "2", "--zero-worker")
+        start_up_s = start_up_seconds(cluster, "submit", "--wait", *NO_FILES, "/bin/true")
+        seconds = cluster.command(*submit)
+        cluster.expect_finished(4, workload.tasks)
+    return {
+        HQTRIO: 1e6 * (seconds - start_up_s) / workload.tasks,
+        WHOLE_COMMAND: 1e6 * seconds / workload.tasks,
+    }
+
+
+# --- the server
+
+
+def submit_only(workload: Workload, sandbox: Sandbox) -> Figures:
+    with open_cluster(sandbox) as cluster:
+        start_up_s = start_up_seconds(cluster, "submit", "/bin/true")
+        seconds = cluster.command("submit", "--array", f"0-{workload.tasks - 1}", "/bin/true")
+    return {HQTRIO: seconds, "hqtrio (start-up taken off)": seconds - start_up_s}
+
+
+def memory_waiting(workload: Workload, sandbox: Sandbox) -> Figures:
+    with open_cluster(sandbox) as cluster:
+        cluster.command("submit", "--array", "0-9", "/bin/true")
+        before = resident_bytes(cluster.server.pid)
+        cluster.command("submit", "--array", f"0-{workload.tasks - 1}", "/bin/true")
+        grown = resident_bytes(cluster.server.pid) - before
+    return {HQTRIO: grown / workload.tasks}
+
+
+def memory_finished(workload: Workload, sandbox: Sandbox) -> Figures:
+    with open_cluster(sandbox) as cluster:
+        cluster.start_workers(1, "--cpus", "2", "--zero-worker")
+        cluster.command("submit", "--wait", *NO_FILES, "/bin/true")
+        before = resident_bytes(cluster.server.pid)
+        array = ["--array", f"0-{workload.tasks - 1}"]
+        cluster.command("submit", "--wait", *NO_FILES, *array, "/bin/true")
+        cluster.expect_finished(2, workload.tasks)
+        after = resident_bytes(cluster.server.pid)
+    return {HQTRIO: after / 2**20, "hqtrio (growth by these tasks)": (after - before) / 2**20}
+
+
+def stall(workload: Workload, sandbox: Sandbox) -> Figures:
+    log = sandbox.home / "stall.json"
+    with open_cluster(sandbox, stall_log=log) as cluster:
+        cluster.start_workers(1, "--cpus", "2", "--zero-worker")
+        array = ["--array", f"0-{workload.tasks - 1}"]
+        busy = sandbox.start(hqtrio("submit", "--wait", *NO_FILES, *array, "/bin/true"))
+        while busy.poll() is None:
+            cluster.command("job", "list", "--all")
+            time.sleep(0.3)
+        cluster.expect_finished(1, workload.tasks)
+        cluster.command("server", "stop")
+        with suppress(subprocess.TimeoutExpired):
+            cluster.server.wait(STOP_S)
+    if not log.exists():
+        raise Failed(f"the server wrote no {STALL_VARIABLE}")
+    said = json.loads(log.read_text())
+    sandbox.notes.append(f"longest in {said['handler']}")
+    return {HQTRIO: 1e3 * said["longest_stall_s"]}
+
+
+def idle(workload: Workload, sandbox: Sandbox) -> Figures:
+    with open_cluster(sandbox) as cluster:
+        cluster.start_workers(workload.tasks, "--cpus", "1", "--zero-worker")
+        time.sleep(3)  # greetings are not idleness
+        before, begin = cpu_seconds(cluster.server.pid), time.perf_counter()
+        time.sleep(IDLE_S)
+        used = cpu_seconds(cluster.server.pid) - before
+        return {HQTRIO: 100 * used / (time.perf_counter() - begin)}
+
+
+def cli(workload: Workload, sandbox: Sandbox) -> Figures:
+    """All commands in turn, so that a slow moment of the machine meets each of them."""
+    path = sandbox.home / "job.yaml"
+    path.write_text(SMALL_FILE)
+    commands = {
+        BARE_IMPORT: list(bare_import.COMMAND),
+        CLI_PROGRAM: hqtrio("submit", "/bin/true"),
+        CLI_LIST: hqtrio("job", "list"),
+        CLI_FILE: hqtrio("submit", str(path)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    with open_cluster(sandbox):
+        for command in commands.values():
+            sandbox.run(command)
+        for _ in range(workload.tasks):
+            for name, command in commands.items():
+                seconds[name].append(sandbox.run(command).seconds)
+    return {name: 1e3 * median(values) for name, values in seconds.items()}
+
+
+PEER = Peer(
+    HQTRIO,
+    missing,
+    {
+        "real_files": real(files=2),
+        "real_files_disk": real(files=2),
+        "real_no_files": real(*NO_FILES, files=0),
+        "chain": chain,
+        "zero_array_10k": zero_array,
+        "zero_array_100k": zero_array,
+        "zero_array_1m": zero_array,
+        "zero_graph": zero_graph,
+        "zero_graph_named": zero_graph_named,
+        "submit_1m": submit_only,
+        "memory_waiting": memory_waiting,
+        "memory_finished": memory_finished,
+        "cli": cli,
+        "stall": stall,
+        "idle": idle,
+    },
+)

@@ -1,0 +1,171 @@
+"""What is measured: names, units, sizes and budgets. Data only; the peers know how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+HQTRIO: Final = "hqtrio"
+WHOLE_COMMAND: Final = "hqtrio (whole command)"
+HYPERQUEUE: Final = "HyperQueue"
+BARE_LOOPS: Final = "two spawn loops"
+BARE_LOOPS_WITH_FILES: Final = "two spawn loops, files and sessions"
+BARE_IMPORT: Final = "import trio_websocket"
+CLI_PROGRAM: Final = "hqtrio submit PROGRAM"
+CLI_LIST: Final = "hqtrio job list"
+CLI_FILE: Final = "hqtrio submit job.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A bound on a series' median: absolute, or as a multiple of another series."""
+
+    series: str
+    limit: float
+    against: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    name: str
+    title: str
+    unit: str
+    tasks: int
+    quick_tasks: int
+    more_is_better: bool = False
+    counted: str = "tasks"
+    bare: str = ""  # the series that stands for doing it without any runtime
+    budgets: tuple[Budget, ...] = ()
+    on_disk: bool = False
+    rounds_max: int = 1000
+
+    def quick(self) -> Workload:
+        return replace(self, tasks=self.quick_tasks)
+
+
+ALL: Final = (
+    Workload(
+        "real_files",
+        "/bin/true with new stdout and stderr files in memory, 2 slots",
+        "tasks/s",
+        tasks=4000,
+        quick_tasks=600,
+        more_is_better=True,
+        bare=BARE_LOOPS_WITH_FILES,
+        budgets=(
+            Budget(HQTRIO, 4.5, against=HYPERQUEUE),
+            Budget(HQTRIO, 0.85, against=BARE_LOOPS_WITH_FILES),
+        ),
+    ),
+    Workload(
+        "real_files_disk",
+        "/bin/true with new stdout and stderr files on disk, 2 slots",
+        "tasks/s",
+        tasks=2000,
+        quick_tasks=400,
+        more_is_better=True,
+        bare=BARE_LOOPS_WITH_FILES,
+        on_disk=True,
+    ),
+    Workload(
+        "real_no_files",
+        "/bin/true without output files, 2 slots",
+        "tasks/s",
+        tasks=4000,
+        quick_tasks=600,
+        more_is_better=True,
+        bare=BARE_LOOPS,
+    ),
+    Workload(
+        "chain",
+        "a chain of /bin/true, each needing the one before, output files in memory",
+        "ms/link",
+        tasks=100,
+        quick_tasks=30,
+        counted="links",
+        budgets=(Budget(HQTRIO, 4),),
+    ),
+    Workload("zero_array_10k", "an array without processes", "us/task", 10_000, 10_000),
+    Workload("zero_array_100k", "an array without processes", "us/task", 100_000, 20_000),
+    Workload(
+        "zero_array_1m",
+        "an array without processes",
+        "us/task",
+        tasks=1_000_000,
+        quick_tasks=50_000,
+        budgets=(Budget(HQTRIO, 10),),
+    ),
+    Workload(
+        "zero_graph",
+        "100 layers without processes, each needing all of the layer before",
+        "us/task",
+        tasks=100_000,
+        quick_tasks=10_000,
+        budgets=(Budget(HQTRIO, 50),),
+    ),
+    Workload(
+        "zero_graph_named",
+        "tasks without processes, each with its own name in the job file, each needing another",
+        "us/task",
+        tasks=10_000,
+        quick_tasks=1_000,
+    ),
+    Workload(
+        "submit_1m",
+        "submit of an array, no worker",
+        "s",
+        tasks=1_000_000,
+        quick_tasks=1_000_000,
+        budgets=(Budget(HQTRIO, 0.5),),
+    ),
+    Workload(
+        "memory_waiting",
+        "growth of the server's memory by waiting tasks",
+        "B/task",
+        tasks=1_000_000,
+        quick_tasks=200_000,
+        budgets=(Budget(HQTRIO, 64),),
+        rounds_max=1,
+    ),
+    Workload(
+        "memory_finished",
+        "the server's memory once the tasks have finished",
+        "MiB",
+        tasks=200_000,
+        quick_tasks=20_000,
+        budgets=(Budget(HQTRIO, 120),),
+        rounds_max=1,
+    ),
+    Workload(
+        "cli",
+        "command start-up on a small server",
+        "ms",
+        tasks=7,
+        quick_tasks=3,
+        counted="runs of each per round, in turn",
+        bare=BARE_IMPORT,
+        budgets=(
+            Budget(CLI_PROGRAM, 1.5, against=BARE_IMPORT),
+            Budget(CLI_LIST, 1.5, against=BARE_IMPORT),
+            Budget(CLI_FILE, 1.75, against=BARE_IMPORT),
+        ),
+    ),
+    Workload(
+        "stall",
+        "longest time the server's event loop was held, array without processes, lists meanwhile",
+        "ms",
+        tasks=1_000_000,
+        quick_tasks=50_000,
+        budgets=(Budget(HQTRIO, 50),),
+    ),
+    Workload(
+        "idle",
+        "CPU of a server with nothing to do",
+        "% of a core",
+        tasks=100,
+        quick_tasks=4,
+        counted="connected workers",
+        budgets=(Budget(HQTRIO, 0.5),),
+        rounds_max=1,
+    ),
+)

@@ -1,0 +1,57 @@
+"""`job wait` and `job progress`; also what `submit` does with `--wait` and `--progress`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from logging import getLogger
+
+from hqtrio.cli import values
+from hqtrio.cli.bar import ProgressLine
+from hqtrio.cli.parsing import argument, client_command, flag
+from hqtrio.cli.render.wording import total
+from hqtrio.cli.session import Session
+from hqtrio.client import Client, Watching, is_complete
+from hqtrio.messages.client import Selector
+
+log = getLogger(__name__)
+
+
+@client_command("wait")
+@argument("jobs", read=values.selector, metavar="SELECTOR")
+@flag("--without-close", help="Do not wait for open jobs to be closed.")
+async def wait(session: Session, client: Client, jobs: Selector, without_close: bool) -> None:
+    """Wait until jobs (ids, `last` or `all`) are completed."""
+    rows, _, _ = await client.jobs(jobs)
+    await client.wait_for_jobs((row.id for row in rows), closed=not without_close)
+
+
+@client_command("progress")
+@argument("jobs", read=values.selector, metavar="SELECTOR")
+async def progress(session: Session, client: Client, jobs: Selector) -> None:
+    """Show the progress of jobs (ids, `last` or `all`) until they are completed."""
+    rows, _, _ = await client.jobs(jobs)
+    session.render.raw()
+    unfinished = [row for row in rows if not is_complete(row)]
+    if not unfinished:
+        log.warning("There are no jobs to wait for")
+        return
+    tasks = sum(total(row.counts) for row in rows)
+    log.info(
+        "Waiting for %d %s with %d %s",
+        len(rows), "job" if len(rows) == 1 else "jobs",
+        tasks, "task" if tasks == 1 else "tasks",
+    )  # fmt: skip
+    await show_progress(session, client, [row.id for row in rows])
+
+
+async def show_progress(session: Session, client: Client, jobs: Sequence[int]) -> None:
+    """Draw the progress of these jobs until they are completed."""
+    line = ProgressLine(session.out, live=session.is_live, colors=session.has_colors)
+
+    def show(watching: Watching) -> None:
+        line.update(watching.rows.values())
+
+    try:
+        await client.wait_for_jobs(jobs, on_change=show)
+    finally:
+        line.close()

@@ -1,0 +1,185 @@
+"""The program `hqtrio`: reads the command line, runs one command, turns errors into exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+import click
+
+from hqtrio import __version__
+from hqtrio.cli.parsing import HqGroup, Usage
+from hqtrio.cli.session import Session
+from hqtrio.errors import HqError
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+_SERVER: Final = {
+    "start": ("hqtrio.cli.server", "start", "Start a server"),
+    "stop": ("hqtrio.cli.server", "stop", "Stop the server"),
+    "info": ("hqtrio.cli.server", "info", "Show the server's addresses and identity"),
+    "wait": ("hqtrio.cli.server", "wait", "Wait until a server answers"),
+    "generate-access": ("hqtrio.cli.access", "generate_access", "Make access files beforehand"),
+}
+_WORKER: Final = {
+    "start": ("hqtrio.cli.worker_start", "start", "Start a worker on this machine"),
+    "stop": ("hqtrio.cli.worker", "stop", "Stop workers"),
+    "list": ("hqtrio.cli.worker", "list_workers", "List workers"),
+    "info": ("hqtrio.cli.worker", "info", "Show everything about workers"),
+    "address": ("hqtrio.cli.worker", "address", "Print the host name of a worker"),
+    "wait": ("hqtrio.cli.worker", "wait", "Wait until enough workers are connected"),
+    "hwdetect": ("hqtrio.cli.worker_start", "hwdetect", "Show the resources of this machine"),
+}
+_SUBMIT: Final = ("hqtrio.cli.submit", "submit", "Submit a program or a job file")
+_JOB: Final = {
+    "list": ("hqtrio.cli.job", "list_jobs", "List jobs"),
+    "summary": ("hqtrio.cli.job", "summary", "Count jobs by state"),
+    "info": ("hqtrio.cli.job", "info", "Show everything about jobs"),
+    "cancel": ("hqtrio.cli.job", "cancel", "Cancel jobs"),
+    "forget": ("hqtrio.cli.job", "forget", "Make the server forget completed jobs"),
+    "cat": ("hqtrio.cli.job_cat", "cat", "Print the outputs of tasks"),
+    "submit": _SUBMIT,
+    "submit-file": ("hqtrio.cli.submit", "submit_file", "Submit a job file"),
+    "wait": ("hqtrio.cli.job_wait", "wait", "Wait until jobs are completed"),
+    "progress": ("hqtrio.cli.job_wait", "progress", "Show progress until jobs are completed"),
+    "task-ids": ("hqtrio.cli.job", "task_ids", "Print the ids of the tasks of jobs"),
+    "open": ("hqtrio.cli.job", "open_job", "Open a job to which tasks can be added"),
+    "close": ("hqtrio.cli.job", "close", "Close open jobs"),
+}
+_TASK: Final = {
+    "list": ("hqtrio.cli.task", "list_tasks", "List tasks of jobs"),
+    "info": ("hqtrio.cli.task", "info", "Show everything about tasks"),
+}
+_NOUNS: Final = {
+    "server": ("hqtrio.cli.main", "server", "Server: start, stop, info"),
+    "worker": ("hqtrio.cli.main", "worker", "Workers: start, stop, list"),
+    "submit": _SUBMIT,
+    "run": ("hqtrio.cli.run", "run", "Run a job on this machine, without a server"),
+    "job": ("hqtrio.cli.main", "job", "Jobs: list, wait, cancel"),
+    "task": ("hqtrio.cli.main", "task", "Tasks: list, info"),
+}
+
+server = HqGroup("server", lazy=_SERVER, help="Commands for the server.")
+worker = HqGroup("worker", lazy=_WORKER, help="Commands for workers.")
+job = HqGroup("job", lazy=_JOB, help="Commands for jobs.")
+task = HqGroup("task", lazy=_TASK, help="Commands for tasks.")
+
+
+def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"hqtrio {__version__}")
+        ctx.exit(0)
+
+
+root = HqGroup(
+    "hqtrio",
+    lazy=_NOUNS,
+    help="A task runtime for clusters and laptops.",
+    params=[
+        click.Option(
+            ["-V", "--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_version,
+            help="Show the version and exit.",
+        )
+    ],
+)
+
+
+def run(args: Sequence[str], session: Session) -> int:
+    """Perform the command line; the result is the exit code."""
+    session.arguments = tuple(args)
+    try:
+        with root.make_context("hqtrio", list(args), obj=session) as ctx:
+            code = root.invoke(ctx)
+        session.finish()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.UsageError as error:
+        sys.stderr.write(usage_text(error))
+        return EXIT_USAGE
+    except HqError as error:
+        return _failed(session, error)
+    except BaseExceptionGroup as group:
+        # A nursery wraps whatever ended it; the user wants to read the one cause.
+        cause = sole_error(group)
+        if isinstance(cause, HqError):
+            return _failed(session, cause)
+        if isinstance(cause, KeyboardInterrupt):
+            return EXIT_INTERRUPTED
+        raise
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def sole_error(error: BaseException) -> BaseException:
+    """The one error inside nested groups, or the group itself."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def usage_text(error: click.UsageError) -> str:
+    """A usage error with a hint, as it goes to standard error in every output mode."""
+    text = f"error: {error.format_message() if not isinstance(error, Usage) else error.message}\n"
+    if error.ctx is not None:
+        text += f"\n{error.ctx.get_usage()}\n\nFor more information, try '--help'.\n"
+    return text
+
+
+def _failed(session: Session, error: HqError) -> int:
+    if session.debug:
+        import traceback
+
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    session.report_error(error_text(error))
+    return EXIT_FAILED
+
+
+def error_text(error: BaseException) -> str:
+    """The error, and below it what caused it."""
+    causes: list[str] = []
+    cause = error.__cause__
+    while cause is not None:
+        causes.append(str(cause) or type(cause).__name__)
+        cause = cause.__cause__
+    text = str(error)
+    causes = [cause for cause in causes if cause not in text]
+    if not causes:
+        return text
+    if len(causes) == 1:
+        return f"{text}\n\nCaused by:\n    {causes[0]}"
+    lines = "".join(f"\n    {number}: {cause}" for number, cause in enumerate(causes))
+    return f"{text}\n\nCaused by:{lines}"
+
+
+def main() -> None:
+    """Entry point of the program."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names and outputs are bytes that need not be text.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = run(sys.argv[1:], Session())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _end_by_sigpipe()
+    sys.exit(code)
+
+
+def _end_by_sigpipe() -> NoReturn:
+    """End as any filter ends whose reader has gone: silently, by the signal.
+
+    The signal stays ignored until then, or a connection that the server drops would end us too,
+    without a word.
+    """
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)
+    sys.exit(128 + signal.SIGPIPE)

@@ -1,0 +1,73 @@
+"""Results on standard output: as tables, as one JSON value, or as few plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TextIO
+
+from hqtrio.cli.render.reports import JobReport, TaskIds, TaskList
+from hqtrio.client.views import Task
+from hqtrio.messages.client import JobRow, ServerDetails, WorkerRow
+from hqtrio.model.job import JobState
+from hqtrio.model.resources import Descriptor
+
+
+class Renderer(Protocol):
+    """One method per result; a mode that does not show it prints nothing."""
+
+    def server(self, details: ServerDetails, *, started: bool) -> None: ...
+
+    def workers(self, rows: Sequence[WorkerRow]) -> None: ...
+
+    def worker_info(self, rows: Sequence[WorkerRow]) -> None: ...
+
+    def worker_started(self, row: WorkerRow) -> None: ...
+
+    def hardware(self, descriptor: Descriptor) -> None: ...
+
+    def submitted(self, job: int) -> None: ...
+
+    def opened(self, job: int) -> None: ...
+
+    def jobs(self, rows: Sequence[JobRow], *, total: int, verbose: bool) -> None: ...
+
+    def job_summary(self, counts: Mapping[JobState, int]) -> None: ...
+
+    def job_info(self, reports: Sequence[JobReport], *, now: float) -> None: ...
+
+    def task_ids(self, ids: TaskIds) -> None: ...
+
+    def tasks(self, tasks: TaskList, *, now: float) -> bool:
+        """Print them; True if an error text had to be shortened."""
+        ...
+
+    def task_info(self, tasks: Sequence[Task], *, verbose: bool, now: float) -> bool:
+        """Print them; True if an error text had to be shortened."""
+        ...
+
+    def sentence(self, text: str) -> None:
+        """Print a line that only a human reads."""
+        ...
+
+    def raw(self) -> None:
+        """Take note that the command writes its data by itself."""
+        ...
+
+    def error(self, text: str) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def renderer_for(mode: str, out: TextIO, *, colors: bool) -> Renderer:
+    """The renderer of an output mode."""
+    if mode == "json":
+        from hqtrio.cli.render.as_json import JsonRenderer
+
+        return JsonRenderer(out)
+    if mode == "quiet":
+        from hqtrio.cli.render.quiet import QuietRenderer
+
+        return QuietRenderer(out)
+    from hqtrio.cli.render.tables import TableRenderer
+
+    return TableRenderer(out, colors=colors)

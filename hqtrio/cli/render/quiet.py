@@ -1,0 +1,87 @@
+"""Quiet mode: ids and states, for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from hqtrio.cli.render.reports import JobReport, TaskIds, TaskList
+from hqtrio.cli.render.wording import JOB_STATES, job_state, worker_state
+from hqtrio.client.views import Task
+from hqtrio.messages.client import JobRow, ServerDetails, WorkerRow
+from hqtrio.model.job import JobState
+from hqtrio.model.resources import Descriptor
+
+SUMMARY_ORDER = (
+    JobState.RUNNING,
+    JobState.WAITING,
+    JobState.FINISHED,
+    JobState.FAILED,
+    JobState.ABORTED,
+    JobState.CANCELLED,
+)
+
+
+class QuietRenderer:
+    """Prints lines of few words; most commands print nothing."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def _line(self, text: object) -> None:
+        self._out.write(f"{text}\n")
+
+    def server(self, details: ServerDetails, *, started: bool) -> None:
+        if started:
+            self._line(details.server_dir)
+
+    def workers(self, rows: Sequence[WorkerRow]) -> None:
+        for row in rows:
+            self._line(f"{row.id} {worker_state(row)}")
+
+    def worker_info(self, rows: Sequence[WorkerRow]) -> None:
+        pass
+
+    def worker_started(self, row: WorkerRow) -> None:
+        pass
+
+    def hardware(self, descriptor: Descriptor) -> None:
+        pass
+
+    def submitted(self, job: int) -> None:
+        self._line(job)
+
+    def opened(self, job: int) -> None:
+        self._line(job)
+
+    def jobs(self, rows: Sequence[JobRow], *, total: int, verbose: bool) -> None:
+        for row in rows:
+            self._line(f"{row.id} {JOB_STATES[job_state(row)]}")
+
+    def job_summary(self, counts: Mapping[JobState, int]) -> None:
+        for state in SUMMARY_ORDER:
+            self._line(f"{JOB_STATES[state]} {counts.get(state, 0)}")
+
+    def job_info(self, reports: Sequence[JobReport], *, now: float) -> None:
+        pass
+
+    def task_ids(self, ids: TaskIds) -> None:
+        pass
+
+    def tasks(self, tasks: TaskList, *, now: float) -> bool:
+        return False
+
+    def task_info(self, tasks: Sequence[Task], *, verbose: bool, now: float) -> bool:
+        return False
+
+    def sentence(self, text: str) -> None:
+        pass
+
+    def raw(self) -> None:
+        pass
+
+    def error(self, text: str) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass

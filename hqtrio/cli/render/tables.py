@@ -1,0 +1,149 @@
+"""The cli mode: tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, TextIO
+
+from hqtrio.cli.render import frame, job_table, task_table, worker_table
+from hqtrio.cli.render.frame import Cell
+from hqtrio.cli.render.quiet import SUMMARY_ORDER
+from hqtrio.cli.render.reports import JobReport, TaskIds, TaskList
+from hqtrio.cli.render.wording import JOB_STATES, date, job_state, pool_kind, summary, total
+from hqtrio.client.views import Task
+from hqtrio.ids import format_ids
+from hqtrio.messages.client import JobRow, ServerDetails, WorkerRow
+from hqtrio.model.job import JobState
+from hqtrio.model.resources import Descriptor
+
+NAME_CHARACTERS_MAX: Final = 50
+
+
+class TableRenderer:
+    """Prints for people; scripts that read tables rely on their shapes all the same."""
+
+    def __init__(self, out: TextIO, *, colors: bool) -> None:
+        self._out = out
+        self._colors = colors
+
+    def _vertical(self, rows: Sequence[tuple[str, Cell | str]]) -> None:
+        self._out.write(frame.vertical(rows, colors=self._colors))
+
+    def _horizontal(self, header: Sequence[str], rows: Sequence[Sequence[Cell | str]]) -> None:
+        self._out.write(frame.horizontal(header, rows, colors=self._colors))
+
+    def server(self, details: ServerDetails, *, started: bool) -> None:
+        rows = [
+            ("Server UID", details.server_uid),
+            ("Client host", details.client_host),
+            ("Client port", str(details.client_port)),
+            ("Worker host", details.worker_host),
+            ("Worker port", str(details.worker_port)),
+            ("Version", details.version),
+            ("Pid", str(details.pid)),
+            ("Start date", date(details.start_date)),
+            ("Journal path", details.journal_path or ""),
+        ]
+        self._vertical([("Server directory", details.server_dir), *rows] if started else rows)
+
+    def workers(self, rows: Sequence[WorkerRow]) -> None:
+        self._horizontal(worker_table.COLUMNS, [worker_table.line(row) for row in rows])
+
+    def worker_info(self, rows: Sequence[WorkerRow]) -> None:
+        for at, row in enumerate(rows):
+            if at:
+                self._out.write("\n")
+            self._vertical(worker_table.rows(row, with_runtime=True))
+
+    def worker_started(self, row: WorkerRow) -> None:
+        self._vertical(worker_table.rows(row, with_runtime=False))
+
+    def hardware(self, descriptor: Descriptor) -> None:
+        kinds = [f"{pool.resource}: {pool_kind(pool)}" for pool in descriptor.pools]
+        lines = ["Summary:", summary(descriptor, lines=True), "", "Full Description:", *kinds]
+        self._out.write("\n".join(lines) + "\n")
+
+    def submitted(self, job: int) -> None:
+        self._out.write(f"Job submitted successfully, job ID: {job}\n")
+
+    def opened(self, job: int) -> None:
+        self._out.write(f"Job {job} is open.\n")
+
+    def jobs(self, rows: Sequence[JobRow], *, total: int, verbose: bool) -> None:
+        header = ["ID", "Name", "State", "Tasks"] + ["Cancel Reason"] * verbose
+        self._horizontal(header, [_job_line(row, verbose=verbose) for row in rows])
+        if any(row.is_open for row in rows):
+            self._out.write("* = Open jobs\n")
+        if total > len(rows):
+            are = "There is 1 job" if total == 1 else f"There are {total} jobs"
+            self._out.write(f"{are} in total. Use `--all` to display all jobs.\n")
+
+    def job_summary(self, counts: Mapping[JobState, int]) -> None:
+        rows: list[list[Cell | str]] = [
+            [job_table.state_cell(JOB_STATES[state]), str(counts.get(state, 0))]
+            for state in SUMMARY_ORDER
+        ]
+        self._horizontal(["Status", "Count"], rows)
+
+    def job_info(self, reports: Sequence[JobReport], *, now: float) -> None:
+        for report in reports:
+            self._vertical(job_table.rows(report.details, now))
+            failed = report.details.row.counts.failed
+            if not failed:
+                continue
+            shown = report.failed[: job_table.FAILED_SHOWN_MAX]
+            self._horizontal(
+                ["Task ID", "Worker", "Error"],
+                [
+                    [str(task.number), "\n".join(task.hostnames), Cell(task.row.error, frame.RED)]
+                    for task in shown
+                ],
+            )
+            few = f" ({len(shown)} shown)" if len(shown) < failed else ""
+            self._out.write(f"{failed} tasks failed.{few}\n")
+
+    def task_ids(self, ids: TaskIds) -> None:
+        if len(ids.jobs) == 1:
+            (numbers,) = ids.jobs.values()
+            self._out.write(f"{format_ids(numbers)}\n")
+            return
+        for job, numbers in ids.jobs.items():
+            self._out.write(f"{job}: {format_ids(numbers)}\n")
+
+    def tasks(self, tasks: TaskList, *, now: float) -> bool:
+        table = task_table.listing(tasks, now)
+        self._horizontal(table.header, table.rows)
+        return table.was_cut
+
+    def task_info(self, tasks: Sequence[Task], *, verbose: bool, now: float) -> bool:
+        was_cut = False
+        for task in tasks:
+            rows, cut = task_table.rows(task, now, verbose=verbose)
+            self._vertical(rows)
+            was_cut |= cut
+        return was_cut
+
+    def sentence(self, text: str) -> None:
+        self._out.write(f"{text}\n")
+
+    def raw(self) -> None:
+        pass
+
+    def error(self, text: str) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+
+def _job_line(row: JobRow, *, verbose: bool) -> list[Cell | str]:
+    name = row.name
+    if len(name) > NAME_CHARACTERS_MAX:
+        name = f"{name[:24]}...{name[-23:]}"
+    line: list[Cell | str] = [
+        Cell(f"*{row.id}" if row.is_open else str(row.id), right=True),
+        name,
+        job_table.state_cell(JOB_STATES[job_state(row)]),
+        str(total(row.counts)),
+    ]
+    return [*line, row.cancel_reason or ""] if verbose else line

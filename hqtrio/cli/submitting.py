@@ -1,0 +1,187 @@
+"""From the options of `submit` to what the server is asked for."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from hqtrio.errors import InputError
+from hqtrio.ids import IdArray
+from hqtrio.messages.columns import u64
+from hqtrio.model.job import ArraySpec, JobHead, Submit
+from hqtrio.model.resources import CPUS, ONE_CPU, Need, Request, Variants
+from hqtrio.model.task import DEFAULT_CRASH_LIMIT, Stdio, TaskBody, TaskSettings
+from hqtrio.placeholders import names, unknown
+
+DEFAULT_STDOUT: Final = "%{CWD}/job-%{JOB_ID}/%{TASK_ID}.stdout"
+DEFAULT_STDERR: Final = "%{CWD}/job-%{JOB_ID}/%{TASK_ID}.stderr"
+CWD_NAMES: Final = ("JOB_ID", "TASK_ID", "INSTANCE_ID", "SUBMIT_DIR", "SERVER_UID")
+OUTPUT_NAMES: Final = (*CWD_NAMES, "CWD")
+MANY_FILES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramOptions:
+    """What the command line says about tasks that run one program."""
+
+    words: Sequence[str]
+    submit_dir: str
+    name: str | None = None
+    max_fails: int | None = None
+    cpus: Need | None = None
+    resources: Sequence[Need] = ()
+    env: Sequence[tuple[str, str]] = ()
+    cwd: str | None = None
+    stdout: Stdio | None = None
+    stderr: Stdio | None = None
+    priority: int = 0
+    time_limit_s: float | None = None
+    crash_limit: int = DEFAULT_CRASH_LIMIT
+    ids: IdArray | None = None
+    entries: Sequence[bytes] | None = None
+    stdin: bytes = b""
+    job: int | None = None
+
+
+def program_submit(options: ProgramOptions, key: bytes) -> Submit:
+    """The submit that these options describe."""
+    if options.cwd is not None and "CWD" in names(options.cwd):
+        raise InputError(
+            "Working directory path cannot contain the working directory placeholder `%{CWD}`."
+        )
+    body = TaskBody(
+        args=tuple(os.fsencode(word) for word in options.words),
+        env=tuple((os.fsencode(k), os.fsencode(v)) for k, v in dict(options.env).items()),
+        cwd=options.submit_dir if options.cwd is None else options.cwd,
+        stdout=options.stdout or Stdio(DEFAULT_STDOUT),
+        stderr=options.stderr or Stdio(DEFAULT_STDERR),
+        submit_dir=options.submit_dir,
+        stdin=options.stdin,
+        time_limit_s=options.time_limit_s or 0.0,
+    )
+    ids, entries = chosen_tasks(options.ids, options.entries)
+    spec = ArraySpec(
+        body=body,
+        count=len(ids) if ids is not None else len(entries) if entries is not None else 1,
+        ranges=() if ids is None else ids.ranges,
+        variants=variants(options.cpus, options.resources),
+        settings=TaskSettings(options.priority, options.crash_limit),
+        entries=b"".join(entries or ()),
+        entry_ends=_ends(entries or ()),
+    )
+    if options.job is not None:
+        _refuse_head_options(options.name, options.max_fails)
+        return Submit(key, options.submit_dir, job=options.job, arrays=(spec,))
+    head = JobHead(options.name or default_name(options.words[0]), options.max_fails)
+    return Submit(key, options.submit_dir, head=head, arrays=(spec,))
+
+
+def chosen_tasks(
+    ids: IdArray | None, entries: Sequence[bytes] | None
+) -> tuple[IdArray | None, Sequence[bytes] | None]:
+    """The ids (None: the server numbers them) and the entry of each."""
+    if entries is None:
+        return ids, None
+    if ids is not None:
+        numbers = sorted(number for number in ids if number < len(entries))
+        if not numbers:
+            raise InputError("No tasks selected: no id of `--array` has an entry")
+        return IdArray.of(numbers), [entries[number] for number in numbers]
+    if not entries:
+        raise InputError("No tasks selected: there are no entries")
+    return None, entries
+
+
+def variants(cpus: Need | None, resources: Sequence[Need]) -> Variants:
+    """The request; one cpu unless something is said about cpus."""
+    needs: dict[str, Need] = {}
+    for need in resources:
+        if need.resource in needs:
+            raise InputError(f"Resource '{need.resource}' defined more than once")
+        needs[need.resource] = need
+    if cpus is not None:
+        if CPUS in needs:
+            raise InputError("--cpus and --resource cpus=... cannot be combined")
+        needs[CPUS] = cpus
+    if CPUS not in needs:
+        needs[CPUS] = ONE_CPU[0].needs[0]
+    ordered = sorted(needs.values(), key=lambda need: (need.resource != CPUS, need.resource))
+    return (Request(tuple(ordered)),)
+
+
+def default_name(program: str) -> str:
+    """The last part of the program's path."""
+    name = os.path.basename(program.rstrip("/"))
+    if "\n" in name or "\t" in name:
+        raise InputError("name cannot have a newline or a tab: give another one with --name")
+    return name if name not in ("", ".", "..") else "job"
+
+
+def submit_warnings(options: ProgramOptions) -> list[str]:
+    """What looks like a mistake but is done all the same."""
+    warnings = []
+    keys = [key for key, _ in options.env]
+    repeated = list(dict.fromkeys(key for key in keys if keys.count(key) > 1))
+    if repeated:
+        warnings.append(
+            "Some environment variables were ignored, because they are set more than once: "
+            + ", ".join(repeated)
+        )
+    for channel, given in (("stdout", options.stdout), ("stderr", options.stderr)):
+        path = None if given is None else given.path
+        if path is None:
+            continue
+        if options.ids is not None and len(options.ids) > 1 and not _names_task(path, options.cwd):
+            warnings.append(
+                f"You have submitted an array job, but the `{channel}` path does not contain the "
+                "task ID placeholder."
+            )
+        warnings += _unknown_names(path, OUTPUT_NAMES, f"{channel} path")
+    if options.cwd is not None:
+        warnings += _unknown_names(options.cwd, CWD_NAMES, "working directory path")
+    return warnings + _many_files(options)
+
+
+def _names_task(path: str, cwd: str | None) -> bool:
+    if "TASK_ID" in names(path):
+        return True
+    return not path.startswith("/") and cwd is not None and "TASK_ID" in names(cwd)
+
+
+def _unknown_names(path: str, known: Sequence[str], where: str) -> list[str]:
+    strange = unknown(path, known)
+    if not strange:
+        return []
+    plural = "s" if len(strange) > 1 else ""
+    return [f"Found unknown placeholder{plural} `{', '.join(strange)}` in {where}"]
+
+
+def _many_files(options: ProgramOptions) -> list[str]:
+    ids, entries = chosen_tasks(options.ids, options.entries)
+    count = len(ids) if ids is not None else len(entries) if entries is not None else 1
+    channels = [
+        channel
+        for channel, stdio in (("stdout", options.stdout), ("stderr", options.stderr))
+        if stdio is None or stdio.path is not None
+    ]
+    files = count * len(channels)
+    if files < MANY_FILES:
+        return []
+    return [f"The job will create {files} files for {' and '.join(channels)}"]
+
+
+def _refuse_head_options(name: str | None, max_fails: int | None) -> None:
+    for option, value in (("--name", name), ("--max-fails", max_fails)):
+        if value is not None:
+            raise InputError(f"Parameter {option} is not allowed when submitting to an open job.")
+
+
+def _ends(entries: Sequence[bytes]) -> bytes:
+    ends, end = array("Q"), 0
+    for entry in entries:
+        end += len(entry)
+        ends.append(end)
+    return u64(ends)

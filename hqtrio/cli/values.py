@@ -1,0 +1,211 @@
+"""Values of options and arguments: selectors, states, variables, outputs, requests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from hqtrio.errors import InputError
+from hqtrio.ids import IdArray, parse_ids
+from hqtrio.messages.client import Selector, Which
+from hqtrio.model.job import JobState
+from hqtrio.model.resources import CPUS, Need, Policy
+from hqtrio.model.task import NEVER_RESTART, UNLIMITED, Stdio, TaskState
+from hqtrio.units import parse_amount, parse_duration, parse_human_duration
+
+JOB_STATES: Final = {
+    "waiting": JobState.WAITING,
+    "running": JobState.RUNNING,
+    "finished": JobState.FINISHED,
+    "failed": JobState.FAILED,
+    "canceled": JobState.CANCELLED,
+    "aborted": JobState.ABORTED,
+    "opened": JobState.OPENED,
+}
+TASK_STATES: Final = {
+    word: TaskState(state) for word, state in JOB_STATES.items() if word != "opened"
+}
+FORGETTABLE: Final = {
+    word: JOB_STATES[word] for word in ("finished", "failed", "aborted", "canceled")
+}
+PORT_MAX: Final = 65535
+U32_MAX: Final = 2**32 - 1
+CRASH_LIMIT_MAX: Final = 65535
+REASON_BYTES_MAX: Final = 200
+RM_IF_FINISHED: Final = "rm-if-finished"
+
+_POLICIES: Final = {
+    "": Policy.COMPACT,
+    "compact": Policy.COMPACT,
+    "compact!": Policy.FORCE_COMPACT,
+    "tight": Policy.TIGHT,
+    "tight!": Policy.FORCE_TIGHT,
+    "scatter": Policy.SCATTER,
+}
+_REQUEST: Final = re.compile(r"\s*([0-9][0-9_.]*)\s*([a-z]*!?)\s*")
+_RESOURCE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9/]*")
+
+
+# --- numbers
+
+
+def whole(text: str, *, least: int = 0, most: int = U32_MAX) -> int:
+    """A plain whole number, without underscores."""
+    digits = text.removeprefix("-") if least < 0 else text
+    if not (digits.isascii() and digits.isdigit()):
+        raise InputError("expected a whole number")
+    number = int(text) if len(digits) < 20 else most + 1
+    if not least <= number <= most:
+        raise InputError(f"must lie between {least} and {most}")
+    return number
+
+
+def port(text: str) -> int:
+    return whole(text, most=PORT_MAX)
+
+
+def priority(text: str) -> int:
+    return whole(text, least=-(2**31), most=2**31 - 1)
+
+
+def fraction(text: str) -> float:
+    """A number from 0.0 to 1.0."""
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise InputError("expected a number") from error
+    if not 0.0 <= number <= 1.0:
+        raise InputError("Minimal utilization has to be in the interval [0.0, 1.0].")
+    return number
+
+
+def crash_limit(text: str) -> int:
+    """A number of losses, or a word."""
+    if text == "never-restart":
+        return NEVER_RESTART
+    if text == "unlimited":
+        return UNLIMITED
+    if text == "0":
+        raise InputError("Crash limit cannot be 0")
+    return whole(text, least=1, most=CRASH_LIMIT_MAX)
+
+
+def heartbeat(text: str) -> float:
+    """How often a worker says that it lives."""
+    seconds = parse_duration(text)
+    if seconds <= 0.150:
+        raise InputError("must be longer than 150ms")
+    return seconds
+
+
+def interval(text: str) -> float | None:
+    """How often something is sent; 0 switches it off."""
+    return parse_human_duration(text) or None
+
+
+# --- selectors
+
+
+def ids(text: str) -> IdArray:
+    return parse_ids(text)
+
+
+def selector(text: str) -> Selector:
+    """Ids, `last` or `all`."""
+    if text == "all":
+        return Selector(Which.ALL)
+    return selector_last(text)
+
+
+def selector_last(text: str) -> Selector:
+    """Ids or `last`."""
+    if text == "last":
+        return Selector(Which.LAST)
+    return Selector(Which.GIVEN, parse_ids(text).ranges)
+
+
+def one(text: str) -> Selector:
+    """A single id or `last`."""
+    if text == "last":
+        return Selector(Which.LAST)
+    return Selector(Which.GIVEN, ((whole(text), 1, 1),))
+
+
+# --- parts of a submit
+
+
+def variable(text: str) -> tuple[str, str]:
+    """`KEY=VALUE`, or `KEY` alone for an empty value."""
+    if not text:
+        raise InputError("Environment variable cannot be empty")
+    key, _, value = text.partition("=")
+    if not key:
+        raise InputError("the name before `=` is missing")
+    return key, value
+
+
+def job_name(text: str) -> str:
+    if "\n" in text or "\t" in text:
+        raise InputError("name cannot have a newline or a tab")
+    return text
+
+
+def cancel_reason(text: str) -> str:
+    if len(text.encode(errors="replace")) > REASON_BYTES_MAX:
+        raise InputError(f"Cancel reason must be shorter than {REASON_BYTES_MAX} bytes")
+    return text
+
+
+def output(default: str) -> Callable[[str], Stdio]:
+    """How an output option is read: `none`, a path, perhaps with `:rm-if-finished`."""
+
+    def read(text: str) -> Stdio:
+        if text == "none":
+            return Stdio(None)
+        path, colon, mode = text.partition(":")
+        if colon and mode != RM_IF_FINISHED:
+            raise InputError(f"Cannot parse stream: after `:` only `{RM_IF_FINISHED}` may follow")
+        if not path and not colon:
+            raise InputError("Cannot parse stream: the path is empty")
+        return Stdio(path or default, remove_if_finished=bool(colon))
+
+    return read
+
+
+# --- requests
+
+
+def need(resource: str, text: str) -> Need:
+    """What a task asks of one resource: an amount and perhaps a policy, or `all`."""
+    if text.strip() == "all":
+        return Need(resource, 0, Policy.ALL)
+    match = _REQUEST.fullmatch(text)
+    if match is None:
+        found = f"Unexpected token '{text.strip()}'" if text.strip() else "Unexpected end of input"
+        raise InputError(f"{found}: expected an amount such as 2, 0.5 or `4 compact!`, or `all`")
+    amount = parse_amount(match[1])
+    if match[2] not in _POLICIES:
+        raise InputError(
+            f"Unexpected token '{match[2]}': policies are compact, compact!, tight, tight!, scatter"
+        )
+    if not amount:
+        raise InputError("Zero resources cannot be requested")
+    return Need(resource, amount, _POLICIES[match[2]])
+
+
+def cpus(text: str) -> Need:
+    return need(CPUS, text)
+
+
+def named_need(text: str) -> Need:
+    """`NAME=REQUEST`."""
+    name, equals, request = text.partition("=")
+    name = name.strip()
+    if not equals:
+        raise InputError("Unexpected end of input: expected NAME=REQUEST")
+    if not _RESOURCE_NAME.fullmatch(name):
+        raise InputError(
+            f"Unexpected token '{name}': a resource name is a letter, then letters, digits and `/`"
+        )
+    return need(name, request)

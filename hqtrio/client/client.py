@@ -1,0 +1,351 @@
+"""One client of one server: requests, their answers, and notices about what changes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import trio
+
+from hqtrio.client.submits import fits_one_frame, parts_of
+from hqtrio.client.views import Task
+from hqtrio.errors import HqError, RemoteFault, Unreachable
+from hqtrio.messages.client import (
+    PAGE_ROWS,
+    Call,
+    Done,
+    Failure,
+    JobNotice,
+    JobRow,
+    JobRows,
+    ListJobs,
+    ListTasks,
+    ListWorkers,
+    Request,
+    Response,
+    Said,
+    Selector,
+    SubmitJob,
+    Submitted,
+    TaskRows,
+    Watch,
+    WatchWorkers,
+    Which,
+    WorkerNotice,
+    WorkerRow,
+    WorkerRows,
+)
+from hqtrio.model.job import Submit
+
+ALL = Selector(Which.ALL)
+LAST = Selector(Which.LAST)
+R = TypeVar("R", bound=Response)
+
+
+class RequestFailed(HqError):
+    """The server refused a request, and nothing was changed; the text is the server's."""
+
+
+class Connection(Protocol):
+    """What a client needs of a connection; both raise RemoteFault once it is gone."""
+
+    async def send(self, messages: Sequence[Call], /) -> None: ...
+
+    async def receive(self) -> Sequence[Said]: ...
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A call without an answer yet."""
+
+    answered: trio.Event = field(default_factory=trio.Event)
+    response: Response | None = None
+
+
+class Watching:
+    """The newest rows of some jobs, kept up to date by the server's notices."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, JobRow] = {}
+        self.unknown: tuple[int, ...] = ()
+        self._early: list[JobNotice] | None = []
+        self._changed = trio.Event()
+        self._lost: RemoteFault | None = None
+
+    async def changed(self) -> None:
+        """Return as soon as a row has changed since the last return, or the server is gone."""
+        await self._changed.wait()
+        self._changed = trio.Event()
+        if self._lost is not None:
+            raise self._lost
+
+    def _add(self, answer: JobRows) -> None:
+        self.rows.update((row.id, row) for row in answer.rows)
+        self.unknown += answer.unknown
+
+    def _begin(self) -> None:
+        early, self._early = self._early or [], None
+        for notice in early:
+            self._take(notice)
+
+    def _take(self, notice: JobNotice) -> None:
+        if self._early is not None:
+            self._early.append(notice)
+            return
+        if notice.row.id not in self.rows:
+            return
+        if notice.gone:
+            del self.rows[notice.row.id]
+        else:
+            self.rows[notice.row.id] = notice.row
+        self._changed.set()
+
+    def _lose(self, fault: RemoteFault) -> None:
+        self._lost = fault
+        self._changed.set()
+
+
+class Client:
+    """Calls may run side by side. Every method raises RequestFailed for a refusal of the server
+    and RemoteFault when the connection is lost.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        another: Callable[[], AbstractAsyncContextManager[Client]] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._another = another
+        self._waiting: dict[int, _Waiting] = {}
+        self._watching: list[Watching] = []
+        self._workers_changed = trio.Event()
+        self._workers_connected: int | None = None
+        self._last_number = 0
+        self._lost: RemoteFault | None = None
+
+    # --- the connection
+
+    async def run(self) -> None:
+        """Hand answers and notices to those who wait, until the connection is lost."""
+        while self._lost is None:
+            try:
+                batch = await self._connection.receive()
+            except RemoteFault as fault:
+                self._lose(Unreachable(f"The connection to the server was lost: {fault}"))
+                return
+            for said in batch:
+                self._take(said)
+
+    def _take(self, said: Said) -> None:
+        if said.number:
+            waiting = self._waiting.get(said.number)
+            if waiting is not None:
+                waiting.response = said.response
+                waiting.answered.set()
+            return
+        match said.response:
+            case JobNotice() as notice:
+                for watching in self._watching:
+                    watching._take(notice)
+            case WorkerNotice(connected):
+                self._workers_connected = connected
+                self._workers_changed.set()
+            case _:
+                pass  # a kind of notice that a newer server sends unasked
+
+    def _lose(self, fault: RemoteFault) -> None:
+        self._lost = fault
+        for waiting in self._waiting.values():
+            waiting.answered.set()
+        for watching in self._watching:
+            watching._lose(fault)
+        self._workers_changed.set()
+
+    # --- requests
+
+    async def call(self, request: Request) -> Response:
+        """The server's answer to one request."""
+        if self._lost is not None:
+            raise self._lost
+        self._last_number += 1
+        number = self._last_number
+        waiting = self._waiting[number] = _Waiting()
+        try:
+            await self._connection.send([Call(number, request)])
+            await waiting.answered.wait()
+        finally:
+            del self._waiting[number]
+        match waiting.response:
+            case None:
+                assert self._lost is not None
+                raise self._lost
+            case Failure(reason):
+                raise RequestFailed(f"Error: {reason}")
+            case response:
+                return response
+
+    async def ask(self, request: Request, kind: type[R]) -> R:
+        """The answer to a request that is answered by one kind of response."""
+        response = await self.call(request)
+        if not isinstance(response, kind):
+            raise RemoteFault(
+                f"The server answered {type(request).__name__} by {type(response).__name__}"
+            )
+        return response
+
+    # --- long lists
+
+    async def jobs(self, selector: Selector = ALL) -> tuple[list[JobRow], int, list[int]]:
+        """The selected jobs by id, how many jobs there are in all, and the ids of no job."""
+        rows: list[JobRow] = []
+        unknown: list[int] = []
+        after, total, more = 0, 0, True
+        while more:
+            page = await self.ask(ListJobs(selector, after), JobRows)
+            rows += page.rows
+            unknown += page.unknown
+            total, more = page.total, page.more
+            after = page.rows[-1].id if page.rows else after
+        return rows, total, list(dict.fromkeys(unknown))
+
+    async def workers(self, selector: Selector = ALL) -> tuple[list[WorkerRow], list[int]]:
+        """The selected workers by id, and the ids of no worker."""
+        rows: list[WorkerRow] = []
+        unknown: list[int] = []
+        after, more = 0, True
+        while more:
+            page = await self.ask(ListWorkers(selector, after), WorkerRows)
+            rows += page.rows
+            unknown += page.unknown
+            more = page.more
+            after = page.rows[-1].id if page.rows else after
+        return rows, list(dict.fromkeys(unknown))
+
+    async def task_pages(
+        self,
+        job: int,
+        *,
+        numbers: tuple[tuple[int, int, int], ...] = (),
+        states: tuple[int, ...] = (),
+        limit: int | None = None,
+    ) -> AsyncIterator[TaskRows]:
+        """Tasks of one job by number, page by page; `limit` bounds the only page."""
+        position = 0
+        while position >= 0:
+            request = ListTasks(job, position, numbers, states)
+            if limit is not None:
+                request = ListTasks(job, position, numbers, states, limit)
+            page = await self.ask(request, TaskRows)
+            yield page
+            position = -1 if limit is not None else page.next_position
+
+    async def tasks(
+        self,
+        job: int,
+        *,
+        numbers: tuple[tuple[int, int, int], ...] = (),
+        states: tuple[int, ...] = (),
+        limit: int | None = None,
+    ) -> tuple[list[Task], list[int]]:
+        """The chosen tasks of one job by number, and the asked numbers of no task."""
+        tasks: list[Task] = []
+        unknown: list[int] = []
+        async for page in self.task_pages(job, numbers=numbers, states=states, limit=limit):
+            hostnames = dict(page.hostnames)
+            unknown += page.unknown
+            for row in page.rows:
+                names = tuple(hostnames.get(worker, "N/A") for worker in row.workers)
+                body, variants = page.bodies[row.body], page.variants[row.variants]
+                tasks.append(Task(job, row, body, variants, page.settings[row.settings], names))
+        return tasks, unknown
+
+    # --- submits
+
+    async def submit(self, submit: Submit) -> int:
+        """The job that now has the tasks. A lost answer is asked for again, over a connection of
+        its own; the key keeps the server from making the job twice.
+        """
+        try:
+            return await self._submit(submit)
+        except Unreachable:
+            if self._another is None:
+                raise
+            async with self._another() as other:
+                return await other._submit(submit)
+
+    async def _submit(self, submit: Submit) -> int:
+        if fits_one_frame(submit):
+            return (await self.ask(SubmitJob(submit), Submitted)).job
+        *parts, commit = parts_of(submit)
+        for part in parts:
+            await self.ask(part, Done)
+        return (await self.ask(commit, Submitted)).job
+
+    # --- waiting
+
+    @asynccontextmanager
+    async def watch(self, jobs: Iterable[int]) -> AsyncIterator[Watching]:
+        """Follow these jobs; no change between the first rows and the first notice is missed."""
+        watching = Watching()
+        # In the list before the question is sent: notices may follow the answer in one frame.
+        self._watching.append(watching)
+        try:
+            chosen = tuple(jobs)
+            for first in range(0, len(chosen), PAGE_ROWS):
+                page = Watch(chosen[first : first + PAGE_ROWS])
+                watching._add(await self.ask(page, JobRows))
+            watching._begin()
+            yield watching
+        finally:
+            self._watching.remove(watching)
+
+    async def wait_for_jobs(
+        self,
+        jobs: Iterable[int],
+        *,
+        closed: bool = True,
+        on_change: Callable[[Watching], None] | None = None,
+    ) -> None:
+        """Return when every one of these jobs that exists is completed.
+
+        Completed means that no task waits or runs and, if `closed`, that the job takes no more.
+        """
+        chosen = tuple(jobs)
+        try:
+            await self._wait_for_jobs(chosen, closed, on_change)
+        except Unreachable:
+            # A client that was suspended for long is cut off; it asks again where things stand.
+            if self._another is None:
+                raise
+            async with self._another() as other:
+                await other._wait_for_jobs(chosen, closed, on_change)
+
+    async def _wait_for_jobs(
+        self, jobs: tuple[int, ...], closed: bool, on_change: Callable[[Watching], None] | None
+    ) -> None:
+        async with self.watch(jobs) as watching:
+            while True:
+                if on_change is not None:
+                    on_change(watching)
+                if all(is_complete(row, closed=closed) for row in watching.rows.values()):
+                    return
+                await watching.changed()
+
+    async def wait_for_workers(self, count: int) -> None:
+        """Return when at least so many workers are connected."""
+        connected = (await self.ask(WatchWorkers(), WorkerNotice)).connected
+        while connected < count:
+            await self._workers_changed.wait()
+            self._workers_changed = trio.Event()
+            if self._lost is not None:
+                raise self._lost
+            connected = self._workers_connected or 0
+
+
+def is_complete(row: JobRow, *, closed: bool = True) -> bool:
+    """Whether no task of the job waits or runs and, if `closed`, none can be added."""
+    active = row.counts.waiting or row.counts.running
+    return not active and not (closed and row.is_open)

@@ -1,0 +1,117 @@
+"""Submits of any size in frames of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
+
+from msgspec.structs import replace
+
+from hqtrio.errors import InputError
+from hqtrio.messages.client import SubmitBegin, SubmitCommit, SubmitPart
+from hqtrio.messages.columns import read_u64
+from hqtrio.model.job import ArraySpec, GraphSpec, GraphTask, Submit
+from hqtrio.model.task import TaskBody
+
+T = TypeVar("T")
+
+# Frames are refused above 1 MiB and aim at a quarter of that.
+PART_BYTES: Final = 200 * 1024
+BODIES_BYTES_MAX: Final = 900 * 1024
+END_BYTES: Final = 8
+TASK_BYTES: Final = 32  # a graph task without its needs, generously
+
+
+def fits_one_frame(submit: Submit) -> bool:
+    """Whether the submit can be sent in one message."""
+    return _weight(submit) <= PART_BYTES
+
+
+def parts_of(submit: Submit) -> Iterator[SubmitBegin | SubmitPart | SubmitCommit]:
+    """The messages of a large submit, the commit last."""
+    _check_bodies(submit)
+    arrays = tuple(replace(array, entries=b"", entry_ends=b"") for array in submit.arrays)
+    graph = None if submit.graph is None else GraphSpec((), (), (), ())
+    yield SubmitBegin(replace(submit, arrays=arrays, graph=graph))
+    for at, array in enumerate(submit.arrays):
+        yield from _entry_parts(submit.key, at, array)
+    if submit.graph is not None:
+        yield from _graph_parts(submit.key, submit.graph)
+    yield SubmitCommit(submit.key)
+
+
+def _entry_parts(key: bytes, at: int, array: ArraySpec) -> Iterator[SubmitPart]:
+    ends = read_u64(array.entry_ends)
+    first, start = 0, 0
+    while first < len(ends):
+        last = first
+        while last < len(ends) and (
+            last == first or ends[last] - start + END_BYTES * (last - first + 1) <= PART_BYTES
+        ):
+            last += 1
+        if ends[last - 1] - start > BODIES_BYTES_MAX:
+            raise InputError(
+                f"Entry {first} has {ends[first] - start} bytes (at most {BODIES_BYTES_MAX}): "
+                "put it into a file and give the file's name"
+            )
+        yield SubmitPart(
+            key,
+            at,
+            array.entries[start : ends[last - 1]],
+            array.entry_ends[first * END_BYTES : last * END_BYTES],
+        )
+        first, start = last, ends[last - 1]
+
+
+def _graph_parts(key: bytes, graph: GraphSpec) -> Iterator[SubmitPart]:
+    """Bodies, requests and settings travel before the tasks that name them."""
+    for bodies in _by_weight(graph.bodies, body_bytes):
+        yield SubmitPart(key, graph=GraphSpec(bodies, (), (), ()))
+    yield SubmitPart(key, graph=GraphSpec((), graph.variants, graph.settings, ()))
+    for tasks in _by_weight(graph.tasks, _task_bytes):
+        yield SubmitPart(key, graph=GraphSpec((), (), (), tasks))
+
+
+def _by_weight(items: Sequence[T], weight: Callable[[T], int]) -> Iterator[tuple[T, ...]]:
+    chunk: list[T] = []
+    room = PART_BYTES
+    for item in items:
+        size = weight(item)
+        if chunk and size > room:
+            yield tuple(chunk)
+            chunk, room = [], PART_BYTES
+        chunk.append(item)
+        room -= size
+    if chunk:
+        yield tuple(chunk)
+
+
+def body_bytes(body: TaskBody) -> int:
+    """About how much room a body takes in a frame."""
+    words = sum(len(arg) + 5 for arg in body.args)
+    env = sum(len(name) + len(value) + 10 for name, value in body.env)
+    return words + env + len(body.stdin) + len(body.script) + 4 * len(body.cwd) + 200
+
+
+def _task_bytes(task: GraphTask) -> int:
+    return TASK_BYTES + 5 * len(task.needs)
+
+
+def _weight(submit: Submit) -> int:
+    weight = 0
+    for array in submit.arrays:
+        weight += body_bytes(array.body) + len(array.entries) + len(array.entry_ends)
+        weight += 20 * len(array.ranges)
+    if submit.graph is not None:
+        weight += sum(map(body_bytes, submit.graph.bodies))
+        weight += sum(map(_task_bytes, submit.graph.tasks))
+    return weight
+
+
+def _check_bodies(submit: Submit) -> None:
+    weight = sum(body_bytes(array.body) + 20 * len(array.ranges) for array in submit.arrays)
+    if weight > BODIES_BYTES_MAX:
+        raise InputError(
+            f"Commands, environments, standard input and id ranges of the submit take {weight} "
+            f"bytes (at most {BODIES_BYTES_MAX}): put large inputs into files"
+        )

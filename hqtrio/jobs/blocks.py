@@ -1,0 +1,117 @@
+"""The tasks of one submit: arrays that share a body, and graphs of tasks with bodies of their own.
+
+A block knows what its tasks run and what they wait for; the job knows their states. Tasks are
+named by their place in the block; block.first + place is the position in the job's tables.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+
+from hqtrio.jobs.bodies import resolve
+from hqtrio.messages.scheduling import Body, EntrySlice
+from hqtrio.model.job import Ranges
+from hqtrio.model.resources import Variants
+from hqtrio.model.task import TaskBody, TaskSettings
+
+
+@dataclass(slots=True, eq=False)
+class ArrayBlock:
+    """Tasks of one array. `waits` counts the groups that must finish first."""
+
+    first: int
+    count: int
+    body: Body
+    variants: Variants
+    settings: TaskSettings
+    ranges: Ranges
+    group: str = ""
+    blob: bytes = b""
+    ends: memoryview | None = None
+    active: int = 0
+    unfinished: int = 0
+    waits: int = 0
+    feeds: list[int] = field(default_factory=list)  # blocks of the job that wait for this one
+    dead: bool = False  # none of its tasks will start any more
+    done: bool = False  # its body is not needed any more
+
+    def entries(self, place: int) -> EntrySlice | None:
+        """The entries from `place` on, shared with everybody else who has them."""
+        if self.ends is None:
+            return None
+        return EntrySlice(self.blob, self.ends, place)
+
+    def entry(self, place: int) -> bytes | None:
+        if self.ends is None:
+            return None
+        return self.blob[self.ends[place - 1] if place else 0 : self.ends[place]]
+
+
+class GraphBlock:
+    """Tasks with bodies and dependencies of their own, in columns.
+
+    Edges are linked lists in arrays: `head` of a producer leads to an edge, `edge_next` to the
+    next one. Tasks from `released` on have not been looked at yet and are not announced by the
+    end of a dependency.
+    """
+
+    __slots__ = (
+        "bodies",
+        "body_of",
+        "dead",
+        "edge_next",
+        "edge_to",
+        "first",
+        "head",
+        "job",
+        "made",
+        "needs",
+        "needs_from",
+        "outside",
+        "released",
+        "server_uid",
+        "settings",
+        "settings_of",
+        "unmet",
+        "uses",
+        "variants",
+        "variants_of",
+    )
+
+    def __init__(self, server_uid: str) -> None:
+        self.server_uid = server_uid
+        self.job = 0
+        self.first = 0
+        self.released = 0
+        self.dead = False
+        self.bodies: list[TaskBody] = []
+        self.made: dict[int, Body] = {}  # those that the scheduler knows
+        self.variants: list[Variants] = []
+        self.settings: list[TaskSettings] = []
+        self.body_of = array("I")
+        self.variants_of = array("I")
+        self.settings_of = array("I")
+        self.uses = array("I")  # active tasks of each body
+        self.unmet = array("I")
+        self.needs = array("Q")  # numbers
+        self.needs_from = array("I", [0])
+        self.head = array("i")
+        self.edge_to = array("I")
+        self.edge_next = array("i")
+        self.outside: list[tuple[int, int]] = []  # (number of a task elsewhere, place)
+
+    @property
+    def count(self) -> int:
+        return len(self.body_of)
+
+    def needs_of(self, place: int) -> tuple[int, ...]:
+        """The numbers of the tasks that must finish first."""
+        return tuple(self.needs[self.needs_from[place] : self.needs_from[place + 1]])
+
+    def content(self, index: int) -> TaskBody:
+        """Body `index` as its tasks' worker gets it."""
+        return resolve(self.bodies[index], self.job, self.server_uid)
+
+
+Block = ArrayBlock | GraphBlock

@@ -1,0 +1,70 @@
+"""What a server does to task bodies: fill in what it knows, and shorten what it shows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from hqtrio.model.task import Stdio, TaskBody
+from hqtrio.placeholders import fill
+
+_ARGS_SHOWN: Final = 128
+_ARG_BYTES_SHOWN: Final = 256
+
+
+def resolve(body: TaskBody, job: int, server_uid: str) -> TaskBody:
+    """The body with every path as complete as it can be before its tasks are started.
+
+    A path becomes absolute as soon as no placeholder is left in it.
+    """
+    names = {"JOB_ID": str(job), "SUBMIT_DIR": body.submit_dir, "SERVER_UID": server_uid}
+    cwd = _absolute(fill(body.cwd, names), body.submit_dir) if body.cwd else body.submit_dir
+    stream_dir = body.stream_dir
+    if stream_dir:
+        stream_dir = _absolute(fill(stream_dir, names), body.submit_dir)
+    # A relative working directory means something else inside another path, so it stays a name.
+    if cwd.startswith("/"):
+        names["CWD"] = cwd
+    return msgspec.structs.replace(
+        body,
+        cwd=cwd,
+        stdout=_output(body.stdout, names, cwd),
+        stderr=_output(body.stderr, names, cwd),
+        stream_dir=stream_dir,
+    )
+
+
+def _output(output: Stdio, names: dict[str, str], cwd: str) -> Stdio:
+    if output.path is None:
+        return output
+    path = fill(output.path, names)
+    if cwd.startswith("/") and "%{" not in cwd:
+        path = _absolute(path, cwd)
+    if path == output.path:
+        return output
+    return Stdio(path, output.remove_if_finished, output.stream)
+
+
+def _absolute(path: str, base: str) -> str:
+    if path.startswith("/") or "%{" in path:
+        return path
+    return f"{base.rstrip('/')}/{path.removeprefix('./')}" if path not in ("", ".") else base
+
+
+def shorten(body: TaskBody) -> TaskBody:
+    """The body as it is shown: without stdin and script, long arguments by their size."""
+    args = body.args[:_ARGS_SHOWN]
+    if any(len(arg) > _ARG_BYTES_SHOWN for arg in args):
+        args = tuple(
+            b"<%d bytes>" % len(arg) if len(arg) > _ARG_BYTES_SHOWN else arg for arg in args
+        )
+    if args is body.args and not body.stdin and not body.script:
+        return body
+    return msgspec.structs.replace(body, args=args, stdin=b"", script=b"")
+
+
+def shown_bytes(body: TaskBody) -> int:
+    """About how much room a shortened body takes in a frame."""
+    env = sum(len(name) + len(value) + 8 for name, value in body.env)
+    return 200 + env + sum(len(arg) + 4 for arg in body.args) + len(body.cwd) * 4

@@ -1,0 +1,295 @@
+"""A submit on its way in: checked part by part, and turned into blocks when it is complete."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Final
+
+from hqtrio.errors import InputError, RemoteFault
+from hqtrio.ids import MAX_NUMBER
+from hqtrio.jobs.blocks import ArrayBlock, GraphBlock
+from hqtrio.jobs.bodies import resolve
+from hqtrio.jobs.checks import (
+    check_body,
+    check_head,
+    check_key,
+    check_settings,
+    check_variants,
+)
+from hqtrio.jobs.job import FINISHED, Job
+from hqtrio.jobs.numbering import Numbering, check_ranges
+from hqtrio.jobs.release import BodyNumbers
+from hqtrio.messages.columns import read_u64
+from hqtrio.messages.scheduling import Body
+from hqtrio.model.job import ArraySpec, GraphSpec, GraphTask, Ranges, Submit
+
+TASKS_MAX: Final = 100_000_000  # of one job: one byte each, and more once they start
+_TASK_BYTES: Final = 64  # about what a staged graph task takes beside its body
+
+
+class _Entries:
+    """Entries of one array as they come in."""
+
+    __slots__ = ("blob", "ends")
+
+    def __init__(self) -> None:
+        self.blob = bytearray()
+        self.ends = array("Q")
+
+    def add(self, entries: bytes, entry_ends: bytes) -> None:
+        """More of the blob and more end offsets, which continue those before."""
+        try:
+            ends = read_u64(entry_ends)
+        except RemoteFault as error:
+            raise InputError(f"Invalid ends of entries: {error}.") from error
+        numbers = ends.tolist()
+        if numbers and (numbers != sorted(numbers) or numbers[0] < (self.ends or [0])[-1]):
+            raise InputError("The ends of entries must not decrease.")
+        self.blob += entries
+        self.ends += ends
+
+    def check(self, tasks: int) -> None:
+        if len(self.ends) != tasks:
+            raise InputError(f"{tasks} tasks cannot share {len(self.ends)} entries.")
+        if (self.ends[-1] if self.ends else 0) != len(self.blob):
+            raise InputError("The last entry must end where the entries end.")
+
+
+class Draft:
+    """A submit that does not exist yet. `job` is the open job that it goes to, if any."""
+
+    def __init__(self, submit: Submit, job: Job | None, server_uid: str) -> None:
+        self.submit = submit
+        self._job = job
+        self._graph = GraphBlock(server_uid)
+        self._graph_numbers = Numbering()  # positions are places in the graph
+        self._array_numbers = Numbering()
+        self._entries: dict[int, _Entries] = {}
+        self._tasks = 0
+        self.bytes = 0
+        check_key(submit.key)
+        if submit.head is not None:
+            check_head(submit.head)
+        for index, spec in enumerate(submit.arrays):
+            self._add_array(index, spec)
+        if submit.graph is not None:
+            self._add_graph(submit.graph)
+
+    # --- coming in
+
+    def _add_array(self, index: int, spec: ArraySpec) -> None:
+        check_variants(spec.variants)
+        check_settings(spec.settings)
+        check_body(spec.body)
+        check_ranges(spec.ranges)
+        if spec.count < 0:
+            raise InputError(f"An array cannot have {spec.count} tasks.")
+        if spec.ranges and sum(count for _, count, _ in spec.ranges) != spec.count:
+            raise InputError(f"The ids of an array of {spec.count} tasks are not as many.")
+        if any(not 0 <= need < index for need in spec.needs):
+            raise InputError(f"Array {index} can only need arrays before it.")
+        self._count(spec.count)
+        self._array_numbers.accept(spec.ranges)
+        for given in spec.ranges:
+            self._refuse_twice(self._array_numbers.clash([given]))
+            self._array_numbers.add(*given)
+        if spec.entries or spec.entry_ends:
+            self._add_entries(index, spec.entries, spec.entry_ends)
+
+    def _add_entries(self, index: int, entries: bytes, entry_ends: bytes) -> None:
+        self.bytes += len(entries) + len(entry_ends)
+        self._entries.setdefault(index, _Entries()).add(entries, entry_ends)
+
+    def add(
+        self, array_index: int, entries: bytes, entry_ends: bytes, graph: GraphSpec | None
+    ) -> None:
+        """Take in one more part."""
+        if array_index >= 0:
+            if array_index >= len(self.submit.arrays):
+                raise InputError(f"The submit has no array {array_index}.")
+            self._add_entries(array_index, entries, entry_ends)
+        if graph is not None:
+            self._add_graph(graph)
+
+    def _add_graph(self, spec: GraphSpec) -> None:
+        block = self._graph
+        for body in spec.bodies:
+            check_body(body)
+            self.bytes += 500 + len(body.stdin) + len(body.script) + sum(map(len, body.args))
+        for variants in spec.variants:
+            check_variants(variants)
+        for settings in spec.settings:
+            check_settings(settings)
+        block.bodies += spec.bodies
+        block.variants += spec.variants
+        block.settings += spec.settings
+        block.uses.extend([0] * len(spec.bodies))
+        self.bytes += _TASK_BYTES * len(spec.tasks)
+        self._count(len(spec.tasks))
+        for task in spec.tasks:
+            self._add_task(block, task)
+
+    def _add_task(self, block: GraphBlock, task: GraphTask) -> None:
+        number, body, variants, settings = task.number, task.body, task.variants, task.settings
+        if not (
+            0 <= body < len(block.bodies)
+            and 0 <= variants < len(block.variants)
+            and 0 <= settings < len(block.settings)
+        ):
+            raise InputError(f"Task {number} names a body, request or settings that were not sent.")
+        if not 0 <= number <= MAX_NUMBER:
+            raise InputError(f"Task id {number} is not possible (0 to {MAX_NUMBER}).")
+        numbers = self._graph_numbers
+        if number <= numbers.largest and numbers.position(number) >= 0:
+            self._refuse_twice(number)
+        place = len(block.body_of)
+        unmet = 0
+        if task.needs:
+            needs = task.needs if len(task.needs) == 1 else tuple(dict.fromkeys(task.needs))
+            for need in needs:
+                producer = numbers.position(need)
+                if producer >= 0:
+                    block.edge_to.append(place)
+                    block.edge_next.append(block.head[producer])
+                    block.head[producer] = len(block.edge_to) - 1
+                elif self._is_elsewhere(need):
+                    block.outside.append((need, place))
+                else:
+                    raise InputError(f"Invalid dependency on {need}")
+            block.needs.extend(needs)
+            unmet = len(needs)
+        numbers.add(number)
+        block.body_of.append(body)
+        block.uses[body] += 1
+        block.variants_of.append(variants)
+        block.settings_of.append(settings)
+        block.unmet.append(unmet)
+        block.needs_from.append(len(block.needs))
+        block.head.append(-1)
+
+    def _is_elsewhere(self, number: int) -> bool:
+        if not 0 <= number <= MAX_NUMBER:
+            return False
+        if self._array_numbers.position(number) >= 0:
+            return True
+        return self._job is not None and self._job.numbering.position(number) >= 0
+
+    def _count(self, more: int) -> None:
+        self._tasks += more
+        there = self._job.count if self._job is not None else 0
+        if there + self._tasks > TASKS_MAX:
+            raise InputError(f"A job cannot have more than {TASKS_MAX} tasks.")
+
+    def _refuse_twice(self, number: int) -> None:
+        if number >= 0:
+            raise InputError(f"Task {number} is defined more than once.")
+
+    # --- complete
+
+    def check(self) -> None:
+        """Refuse what only shows when everything is there; nothing is refused after this."""
+        for index, entries in self._entries.items():
+            entries.check(self.submit.arrays[index].count)
+        clash = self._graph_numbers.clash(self._array_numbers.segments)
+        self._refuse_twice(clash)
+        ranges = [*self._array_numbers.segments, *self._graph_numbers.segments]
+        largest = max(self._array_numbers.largest, self._graph_numbers.largest)
+        if self._job is not None:
+            existing = self._job.numbering.clash(ranges)
+            if existing >= 0:
+                raise InputError(f"Task {existing} already exists in job {self._job.id}.")
+            if not self._job.is_open:
+                raise InputError(f"Job {self._job.id} is not opened.")
+            self._job.numbering.accept(ranges)
+            self._count(0)
+            largest = max(largest, self._job.numbering.largest)
+        unnumbered = sum(spec.count for spec in self.submit.arrays if not spec.ranges)
+        if largest + unnumbered > MAX_NUMBER:
+            raise InputError(f"Task ids above {MAX_NUMBER} are not possible.")
+
+    def create(
+        self, job: Job, server_uid: str, bodies: BodyNumbers, at: float
+    ) -> tuple[list[ArrayBlock | GraphBlock], list[int], tuple[Ranges, ...]]:
+        """Make the tasks of a checked draft part of the job.
+
+        Says the new blocks, the positions of tasks that need one that has ended badly, and the
+        numbers of each array.
+        """
+        first_block = len(job.blocks)
+        largest = max(
+            self._array_numbers.largest, self._graph_numbers.largest, job.numbering.largest
+        )
+        for index, spec in enumerate(self.submit.arrays):
+            ranges = spec.ranges
+            if not ranges and spec.count:
+                ranges = ((largest + 1, spec.count, 1),)
+                largest += spec.count
+            self._create_array(
+                job, spec, ranges, self._entries.get(index), first_block, server_uid, bodies
+            )
+        doomed: list[int] = []
+        if self._graph.count:
+            doomed = self._create_graph(job)
+        job.submits.append((self.submit.submit_dir, first_block, len(job.blocks)))
+        blocks = job.blocks[first_block:]
+        numbers = tuple(block.ranges for block in blocks if isinstance(block, ArrayBlock))
+        return blocks, doomed, numbers
+
+    def _create_array(
+        self,
+        job: Job,
+        spec: ArraySpec,
+        ranges: Ranges,
+        entries: _Entries | None,
+        first_block: int,
+        server_uid: str,
+        bodies: BodyNumbers,
+    ) -> None:
+        block = ArrayBlock(
+            first=job.count,
+            count=spec.count,
+            body=Body(bodies.take(), job.id, resolve(spec.body, job.id, server_uid)),
+            variants=spec.variants,
+            settings=spec.settings,
+            ranges=ranges,
+            group=spec.group,
+            active=spec.count,
+            unfinished=spec.count,
+            done=not spec.count,
+        )
+        if entries is not None:
+            block.blob = bytes(entries.blob)
+            block.ends = memoryview(entries.ends).toreadonly()
+        job.add_block(block)
+        job.grow(spec.count)
+        for given in ranges:
+            job.numbering.add(*given)
+        for need in dict.fromkeys(spec.needs):
+            producer = job.blocks[first_block + need]
+            assert isinstance(producer, ArrayBlock), (job.id, need)
+            if producer.count:
+                producer.feeds.append(len(job.blocks) - 1)
+                block.waits += 1
+                job.linked = True
+
+    def _create_graph(self, job: Job) -> list[int]:
+        block = self._graph
+        block.job = job.id
+        block.first = job.count
+        job.add_block(block)
+        job.grow(block.count)
+        for segment in self._graph_numbers.segments:
+            job.numbering.add(*segment)
+        doomed: dict[int, None] = {}
+        for number, place in block.outside:
+            producer = job.numbering.position(number)
+            state = job.states[producer]
+            if state == FINISHED:
+                block.unmet[place] -= 1
+            elif state > FINISHED:
+                doomed[block.first + place] = None
+            else:
+                job.linked = True
+                job.outside.setdefault(producer, array("Q")).append(block.first + place)
+        block.outside.clear()
+        return list(doomed)

@@ -1,0 +1,62 @@
+"""The words for how a task failed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from hqtrio.model.task import Ending
+
+TEXT_MAX: Final = 8192  # characters kept of what a worker says about one task
+
+_SIGNALS: Final = {
+    1: "SIGHUP",
+    2: "SIGINT",
+    3: "SIGQUIT",
+    4: "SIGILL",
+    5: "SIGTRAP",
+    6: "SIGABRT",
+    7: "SIGBUS",
+    8: "SIGFPE",
+    9: "SIGKILL",
+    10: "SIGUSR1",
+    11: "SIGSEGV",
+    12: "SIGUSR2",
+    13: "SIGPIPE",
+    14: "SIGALRM",
+    15: "SIGTERM",
+    17: "SIGCHLD",
+    18: "SIGCONT",
+    19: "SIGSTOP",
+}
+
+NEVER_RESTART_TEXT: Final = "Task was running on a lost worker while never restart flag was set."
+
+
+@lru_cache(maxsize=1024)  # a million tasks that fail alike share one text
+def error_text(ending: int, code: int, text: str = "") -> str:
+    """What users read about a failed task; the worker's own words win where it has any."""
+    text = text[:TEXT_MAX]
+    match ending:
+        case Ending.TIME_LIMIT:
+            return "Time limit reached"
+        case Ending.EXITED:
+            return text or f"Program terminated with exit code {code}."
+        case Ending.SIGNALLED:
+            name = _SIGNALS.get(code, "unknown")
+            return text or f"Program terminated with exit code -1. Received signal {code} ({name})."
+        case Ending.NOT_PREPARED:
+            return text or "The task could not be prepared."
+        case Ending.NOT_STARTED:
+            return text or "The program could not be started."
+        case _:
+            return text or f"The worker reported an end of unknown kind {ending}."
+
+
+def crash_text(crashes: int, limit: int) -> str:
+    """What users read about a task that was lost with its worker too often."""
+    times = "once" if crashes == 1 else f"{crashes} times"
+    return (
+        f"Task was running on a worker that was lost; this happened {times}"
+        f" and the crash limit is {limit}."
+    )

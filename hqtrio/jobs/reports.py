@@ -1,0 +1,372 @@
+"""What workers report about tasks, and what follows from the loss of a worker.
+
+Rows about tasks that have ended, that nobody knows, or of an older instance change nothing.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, compress
+from math import isfinite
+from typing import Final
+
+from hqtrio.errors import RemoteFault
+from hqtrio.ids import NUMBER_BITS, NUMBER_MASK, task_id
+from hqtrio.jobs.blocks import ArrayBlock
+from hqtrio.jobs.endings import NEVER_RESTART_TEXT, crash_text, error_text
+from hqtrio.jobs.executions import PAGE_BITS, PAGE_MASK, ROW, ROW_BYTES, Execution
+from hqtrio.jobs.job import ABORTED, FAILED, FINISHED, RUNNING, WAITING, Job, Runs
+from hqtrio.jobs.release import announce, release
+from hqtrio.jobs.tables import Tables, name_runs
+from hqtrio.messages.columns import (
+    f32,
+    f64,
+    read_f32,
+    read_f64,
+    read_i32,
+    read_u32,
+    read_u64,
+    u32,
+    u64,
+)
+from hqtrio.messages.records import TasksEnded, TasksRequeued, TasksStarted
+from hqtrio.messages.worker import Ended, Started
+from hqtrio.model.task import NEVER_RESTART, UNLIMITED, Ending
+
+_FINISHED: Final = int(Ending.FINISHED)
+_LOST: Final = int(Ending.LOST)
+_CANCELLED: Final = int(Ending.CANCELLED)
+_AGE_MAX: Final = 1e9  # seconds
+_STATES: Final = bytes([FINISHED]) + bytes([FAILED]) * 255  # by ending
+_NOTHING: Final = Ended(b"", b"", b"", b"", b"", b"", b"", b"", b"")
+
+
+class Consequences:
+    """What the rows of one event drag along; told and recorded when all rows are through."""
+
+    __slots__ = ("aborted", "again", "done", "errors", "failed", "freed", "swept", "woken")
+
+    def __init__(self) -> None:
+        self.aborted: Runs = []  # packed ids
+        self.swept: list[int] = []  # jobs
+        self.failed: list[int] = []  # packed ids of tasks that failed without a row
+        self.errors: list[tuple[int, str]] = []  # of rows
+        self.woken: dict[int, list[int]] = {}
+        self.freed: list[tuple[Job, ArrayBlock]] = []
+        self.again: dict[int, list[int]] = {}
+        self.done: list[int] = []
+
+
+# --- started
+
+
+def apply_started(tables: Tables, worker: int, fact: Started, wall: float) -> None:
+    """The tasks run."""
+    try:
+        tasks, instances = read_u64(fact.tasks), read_u32(fact.instances)
+        dates = _dates(read_f64(fact.ages), wall)
+    except RemoteFault:
+        return
+    kept = bytearray(min(len(tasks), len(instances), len(dates)))
+    job: Job | None = None
+    number = -1
+    last = -1
+    for row, (task, instance, at) in enumerate(zip(tasks, instances, dates, strict=False)):
+        if task >> NUMBER_BITS != number:
+            number = task >> NUMBER_BITS
+            job = tables.jobs.get(number)
+        if job is None:
+            continue
+        position = job.numbering.position(task & NUMBER_MASK)
+        if (
+            position < 0
+            or job.states[position] != WAITING
+            or instance != job.instances.get(position, 0)
+        ):
+            continue
+        job.states[position] = RUNNING
+        job.counts[WAITING] -= 1
+        job.counts[RUNNING] += 1
+        job.executions.put(position, Execution(at, 0.0, worker))
+        job.ran[worker] = None
+        tables.changed[number] = None
+        kept[row] = 1
+        last = row
+    if last < 0:
+        return
+    entry = tables.workers.entries.get(worker)
+    if entry is not None:
+        entry.running += sum(kept)
+        entry.last_task, entry.last_task_at = tasks[last], dates[last]
+    tables.out.record(
+        TasksStarted(
+            worker,
+            u64(compress(tasks, kept)),
+            u32(compress(instances, kept)),
+            f64(compress(dates, kept)),
+        )
+    )
+
+
+# --- ended
+
+
+def apply_ended(tables: Tables, worker: int, fact: Ended, wall: float) -> None:
+    """The executions are over, with everything that follows for others."""
+    try:
+        tasks, instances = read_u64(fact.tasks), read_u32(fact.instances)
+        codes = read_i32(fact.codes)
+        started_ages = read_f64(fact.started_ages)
+        started, ended = _dates(started_ages, wall), _dates(read_f64(fact.ended_ages), wall)
+        cpu, peak = read_f32(fact.cpu_s), read_u32(fact.peak_kib)
+    except RemoteFault:
+        return
+    columns = (tasks, instances, fact.endings, codes, started_ages, started, ended, cpu, peak)
+    kept = bytearray(b"\x01") * min(map(len, columns))
+    texts = dict(fact.texts)
+    follow = Consequences()
+    ran = last = 0
+
+    jobs, changed = tables.jobs, tables.changed
+    pack, width, bits, mask = ROW.pack_into, ROW_BYTES, PAGE_BITS, PAGE_MASK
+    number_of_job = -1
+    job: Job | None = None
+    # One turn of this loop is what each task costs the job book.
+    for row, (task, instance, ending, code, age, start, end, cpu_s, peak_kib) in enumerate(
+        zip(*columns, strict=False)
+    ):
+        if task >> NUMBER_BITS != number_of_job:
+            number_of_job = task >> NUMBER_BITS
+            job = jobs.get(number_of_job)
+            if job is not None:
+                changed[number_of_job] = None
+                states, counts, current = job.states, job.counts, job.instances
+                pages, shift, total = job.executions.pages, job.numbering.shift, job.count
+                ran_on, simple = job.ran, job.simple
+        if job is None:
+            kept[row] = 0
+            continue
+        position = (task & NUMBER_MASK) - shift
+        if shift < 0 or not 0 <= position < total:
+            position = job.numbering.position(task & NUMBER_MASK)
+            if position < 0:
+                kept[row] = 0
+                continue
+        state = states[position]
+        if state > RUNNING or instance != (current.get(position, 0) if current else 0):
+            kept[row] = 0
+            continue
+        ran += state
+        if age >= 0.0:
+            page = pages[position >> bits] or job.executions.page(position)
+            pack(page, (position & mask) * width, start, end, worker, cpu_s, peak_kib)
+            ran_on[worker] = None
+            last = row + 1
+        else:
+            started[row] = 0.0
+            job.executions.put(position, Execution(0.0, end))
+        if ending == _FINISHED:
+            states[position] = FINISHED
+            counts[state] -= 1
+            counts[FINISHED] += 1
+            if not simple:
+                _finish(job, position, follow)
+        elif ending in (_LOST, _CANCELLED):
+            kept[row] = 0
+            crashed = ending == _LOST and (state == RUNNING or age >= 0.0)
+            _crash(tables, job, position, crashed, crashed, wall, follow)
+        else:
+            text = error_text(ending, code, texts.get(row, ""))
+            follow.errors.append((row, text))
+            _fail(tables, job, position, text, wall, follow)
+
+    tables.workers.released(worker, ran)
+    entry = tables.workers.entries.get(worker)
+    if entry is not None and last and started[last - 1] >= entry.last_task_at:
+        entry.last_task, entry.last_task_at = tasks[last - 1], started[last - 1]
+    if any(kept) or follow.failed:
+        _record_ended(tables, worker, fact, kept, started, ended, follow, wall)
+    _tell(tables, follow)
+
+
+def _finish(job: Job, position: int, follow: Consequences) -> None:
+    freed: list[ArrayBlock] = []
+    job.finish(position, follow.woken.setdefault(job.id, []), freed, follow.done)
+    follow.freed += [(job, block) for block in freed]
+
+
+def _fail(
+    tables: Tables, job: Job, position: int, text: str, wall: float, follow: Consequences
+) -> None:
+    """The task's consumers are aborted, then it fails, then perhaps everything else goes."""
+    follow.aborted += name_runs(job, job.abort_consumers(position, wall, follow.done))
+    job.counts[job.states[position]] -= 1
+    job.counts[FAILED] += 1
+    job.states[position] = FAILED
+    job.errors[position] = text
+    if not job.simple:
+        job.leave(position, follow.done)
+    if tables.exceeded(job) and job.active:
+        follow.swept.append(job.id)
+        tables.sweep(job, ABORTED, wall)
+
+
+def _crash(
+    tables: Tables,
+    job: Job,
+    position: int,
+    ran: bool,
+    crashed: bool,
+    wall: float,
+    follow: Consequences,
+) -> None:
+    """The execution is void: the task waits again, or fails if it was lost too often."""
+    text = ""
+    if ran:
+        limit = job.settings_at(position).crash_limit
+        if crashed:
+            job.crashes[position] = job.crashes.get(position, 0) + 1
+        if limit == NEVER_RESTART:
+            text = NEVER_RESTART_TEXT
+        elif crashed and limit != UNLIMITED and job.crashes[position] >= limit:
+            text = crash_text(job.crashes[position], limit)
+    if text:
+        job.put_ended(position, wall)
+        follow.failed.append(task_id(job.id, job.numbering.number(position)))
+        _fail(tables, job, position, text, wall, follow)
+    else:
+        job.requeue(position)
+        follow.again.setdefault(job.id, []).append(position)
+
+
+def _record_ended(
+    tables: Tables,
+    worker: int,
+    fact: Ended,
+    kept: bytearray,
+    started: array[float],
+    ended: array[float],
+    follow: Consequences,
+    wall: float,
+) -> None:
+    """One record of the rows that counted and of all that follows from them."""
+    if follow.failed or kept.count(0) or len(kept) != len(fact.endings):
+        tasks = array("Q", compress(read_u64(fact.tasks), kept))
+        instances = array("I", compress(read_u32(fact.instances), kept))
+        states = bytearray(compress(fact.endings.translate(_STATES), kept))
+        started = array("d", compress(started, kept))
+        ended = array("d", compress(ended, kept))
+        cpu = array("f", compress(read_f32(fact.cpu_s), kept))
+        peak = array("I", compress(read_u32(fact.peak_kib), kept))
+        places = [0, *accumulate(kept)]
+        errors = [(places[row], text) for row, text in follow.errors]
+        for task in follow.failed:
+            job = tables.jobs[task >> NUMBER_BITS]
+            position = job.numbering.position(task & NUMBER_MASK)
+            row = job.executions.get(position)
+            errors.append((len(tasks), job.errors[position]))
+            tasks.append(task)
+            instances.append(job.instances.get(position, 0))
+            states.append(FAILED)
+            started.append(row.started)
+            ended.append(row.ended)
+            cpu.append(row.cpu_s)
+            peak.append(row.peak_kib)
+        columns = (u64(tasks), u32(instances), bytes(states))
+        usage = (f32(cpu), u32(peak))
+    else:
+        errors = follow.errors
+        columns = (fact.tasks, fact.instances, fact.endings.translate(_STATES))
+        usage = (fact.cpu_s, fact.peak_kib)
+    tables.out.record(
+        TasksEnded(
+            worker,
+            wall,
+            *columns,
+            f64(started),
+            f64(ended),
+            *usage,
+            tuple(errors),
+            u64(first for first, _ in follow.aborted),
+            u32(count for _, count in follow.aborted),
+            tuple(follow.swept),
+        )
+    )
+
+
+def _tell(tables: Tables, follow: Consequences) -> None:
+    """Announce what may start now, except what a later row has ended."""
+    tables.bodies_done(follow.done)
+    tasks: list[int] = []
+    instances: list[int] = []
+    crashes: list[int] = []
+    for number, positions in follow.again.items():
+        job = tables.jobs[number]
+        waiting = [p for p in positions if job.states[p] == WAITING]
+        tasks += [task_id(number, job.numbering.number(p)) for p in waiting]
+        instances += [job.instances[p] for p in waiting]
+        crashes += [job.crashes.get(p, 0) for p in waiting]
+        follow.woken[number] = follow.woken.get(number, []) + waiting
+    if tasks:
+        tables.out.record(TasksRequeued(u64(tasks), u32(instances), u32(crashes)))
+    for number, positions in follow.woken.items():
+        job = tables.jobs[number]
+        if follow.swept or follow.failed or follow.errors:
+            positions = [p for p in positions if job.states[p] == WAITING]
+        announce(job, positions, tables.bodies, tables.out)
+    for job, block in follow.freed:
+        if not block.dead:
+            tables.start(release(job, block, tables.bodies, tables.out))
+
+
+# --- lost
+
+
+def apply_loss(
+    tables: Tables,
+    worker: int,
+    running: Sequence[tuple[int, int]],
+    shipped: Sequence[tuple[int, int]],
+    crashed: bool,
+    wall: float,
+) -> None:
+    """What ran there waits again or fails; what was merely shipped waits under a new instance."""
+    follow = Consequences()
+    for ran, rows in ((True, running), (False, shipped)):
+        for job, position in _current(tables, rows):
+            tables.changed[job.id] = None
+            started = ran or job.states[position] == RUNNING
+            _crash(tables, job, position, started, started and crashed, wall, follow)
+    if follow.failed:
+        _record_ended(tables, worker, _NOTHING, bytearray(), array("d"), array("d"), follow, wall)
+    _tell(tables, follow)
+
+
+def abort_doomed(tables: Tables, job: Job, positions: Sequence[int], wall: float) -> None:
+    """Abort tasks that need one which has ended badly already, and their consumers."""
+    follow = Consequences()
+    for position in positions:
+        if job.states[position] == WAITING:
+            job.abort_waiting(position, wall, follow.done)
+            runs = [(position, 1), *job.abort_consumers(position, wall, follow.done)]
+            follow.aborted += name_runs(job, runs)
+    _record_ended(tables, 0, _NOTHING, bytearray(), array("d"), array("d"), follow, wall)
+
+
+def _current(tables: Tables, rows: Iterable[tuple[int, int]]) -> Iterable[tuple[Job, int]]:
+    """Those of the (task, instance) rows that are still active, looked at one by one."""
+    for task, instance in rows:
+        job = tables.jobs.get(task >> NUMBER_BITS)
+        position = -1 if job is None else job.numbering.position(task & NUMBER_MASK)
+        if job is None or position < 0 or job.states[position] > RUNNING:
+            continue
+        if job.instances.get(position, 0) == instance:
+            yield job, position
+
+
+def _dates(ages: array[float], wall: float) -> array[float]:
+    """When something was that was so long ago; impossible ages count as now."""
+    if len(ages) and not (isfinite(sum(ages)) and min(ages) > -_AGE_MAX and max(ages) < _AGE_MAX):
+        ages = array("d", [age if -_AGE_MAX < age < _AGE_MAX else 0.0 for age in ages])
+    return array("d", [wall - age for age in ages])

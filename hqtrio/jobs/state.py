@@ -1,0 +1,48 @@
+"""The state of a job, as its tasks make it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+from hqtrio.messages.client import Counts
+from hqtrio.model.task import TaskState
+
+
+class JobState(IntEnum):
+    """Task states keep their numbers; a job can also be merely open."""
+
+    WAITING = 0
+    RUNNING = 1
+    FINISHED = 2
+    FAILED = 3
+    CANCELLED = 4
+    ABORTED = 5
+    OPENED = 6
+
+
+def job_state(counts: Counts, is_open: bool) -> JobState:
+    """The first of running, waiting, failed, aborted, cancelled that occurs; else open or not."""
+    if counts.running:
+        return JobState.RUNNING
+    if counts.waiting:
+        return JobState.WAITING
+    if counts.failed:
+        return JobState.FAILED
+    if counts.aborted:
+        return JobState.ABORTED
+    if counts.cancelled:
+        return JobState.CANCELLED
+    return JobState.OPENED if is_open else JobState.FINISHED
+
+
+def counts_of(per_state: Sequence[int]) -> Counts:
+    """Counts from a list indexed by task state."""
+    return Counts(
+        waiting=per_state[TaskState.WAITING],
+        running=per_state[TaskState.RUNNING],
+        finished=per_state[TaskState.FINISHED],
+        failed=per_state[TaskState.FAILED],
+        cancelled=per_state[TaskState.CANCELLED],
+        aborted=per_state[TaskState.ABORTED],
+    )

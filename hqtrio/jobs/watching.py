@@ -1,0 +1,70 @@
+"""Who wants to hear of which changes; one notice per watched job however much has changed."""
+
+from __future__ import annotations
+
+from hqtrio.jobs.effects import Notify
+from hqtrio.jobs.job import Job
+from hqtrio.jobs.listing import job_row
+from hqtrio.messages.client import JobNotice, JobRow, WorkerNotice
+
+
+class Subscriptions:
+    """Sessions by what they watch, in the order in which they asked."""
+
+    __slots__ = ("_by_job", "_by_session", "_changed", "_connected", "_gone", "_of_workers")
+
+    def __init__(self) -> None:
+        self._by_job: dict[int, dict[int, None]] = {}
+        self._by_session: dict[int, dict[int, None]] = {}
+        self._of_workers: dict[int, None] = {}
+        self._connected = 0
+        self._changed: dict[int, Job] = {}
+        self._gone: dict[int, JobRow] = {}
+
+    def watch(self, session: int, job: int) -> None:
+        self._by_job.setdefault(job, {})[session] = None
+        self._by_session.setdefault(session, {})[job] = None
+
+    def watch_workers(self, session: int) -> None:
+        self._of_workers[session] = None
+
+    def end(self, session: int) -> None:
+        """The session hears nothing more."""
+        self._of_workers.pop(session, None)
+        for job in self._by_session.pop(session, {}):
+            watchers = self._by_job[job]
+            del watchers[session]
+            if not watchers:
+                del self._by_job[job]
+
+    def changed(self, job: Job) -> None:
+        if job.id in self._by_job:
+            self._changed[job.id] = job
+
+    def forgotten(self, job: Job) -> None:
+        if job.id in self._by_job:
+            self._changed.pop(job.id, None)
+            self._gone[job.id] = job_row(job)
+
+    def take(self, connected: int) -> list[Notify]:
+        """What has to be said now; workers first, since the fate of tasks follows from theirs."""
+        notices: list[Notify] = []
+        if connected != self._connected:
+            self._connected = connected
+            notices += [Notify(session, WorkerNotice(connected)) for session in self._of_workers]
+        changed, self._changed = self._changed, {}
+        for job in changed.values():
+            notice = JobNotice(job_row(job))
+            notices += [Notify(session, notice) for session in self._by_job.get(job.id, ())]
+        gone, self._gone = self._gone, {}
+        for number, row in gone.items():
+            notice = JobNotice(row, gone=True)
+            for session in self._by_job.pop(number, {}):
+                notices.append(Notify(session, notice))
+                self._by_session[session].pop(number, None)
+        return notices
+
+    def check(self) -> None:
+        """Both directions agree."""
+        pairs = {(s, j) for j, sessions in self._by_job.items() for s in sessions}
+        assert pairs == {(s, j) for s, jobs in self._by_session.items() for j in jobs}, pairs

@@ -1,0 +1,128 @@
+"""A server inside this process and a worker beside it, for the length of a block.
+
+The server listens on the loopback interface only and keeps its access file in a private temporary
+directory, so that `$HQ submit --job $HQ_JOB_ID` inside a task reaches it, and never another server
+of the same user. The worker is a process of its own: it adopts and reaps strangers, which must not
+happen in a user's process, and it has a core of its own to run on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from actors.server.main import ServerSettings, run_server
+from hqtrio.client import Client, open_client
+from hqtrio.errors import HqError
+from hqtrio.messages.client import ServerDetails
+
+GRACE_S: Final = 8.0  # a worker kills its tasks within 5 s of being told to end
+
+
+class LocalWorkerFailed(HqError):
+    """The embedded worker ended while it was needed."""
+
+
+@dataclass(slots=True)
+class LocalCluster:
+    """The embedded server, its client, and the worker's process."""
+
+    server_dir: Path
+    client: Client
+    worker: subprocess.Popen[bytes]
+    log: Path
+    killed: trio.Event = field(default_factory=trio.Event)
+
+    def kill(self) -> None:
+        """End the worker without grace; its launchers kill every task process at once."""
+        self.killed.set()
+        self.worker.kill()
+
+    async def wait_worker_failed(self) -> None:
+        """Wait for the worker to end; raises LocalWorkerFailed with its last words."""
+        code = await trio.to_thread.run_sync(self.worker.wait, abandon_on_cancel=True)
+        words = self.log.read_text(errors="replace").strip().splitlines()[-3:]
+        raise LocalWorkerFailed(
+            "\n".join([f"the embedded worker ended with exit code {code}", *words])
+        )
+
+
+@asynccontextmanager
+async def open_local(worker_args: Sequence[str] = ()) -> AsyncIterator[LocalCluster]:
+    """Server, worker and client; leaving kills what still runs and removes every trace.
+
+    `worker_args` are options of `worker start`.
+    """
+    root = Path(tempfile.mkdtemp(prefix="hqtrio-run-"))  # 0700
+    try:
+        async with trio.open_nursery() as nursery:
+            stop = trio.Event()
+            details = await nursery.start(_serve, root, stop)
+            try:
+                async with open_client(root) as client:
+                    log = root / "worker.log"
+                    worker = _start_worker(root, log, worker_args)
+                    cluster = LocalCluster(root, client, worker, log)
+                    try:
+                        yield cluster
+                    finally:
+                        with trio.CancelScope(shield=True):
+                            await _end_worker(cluster)
+            finally:
+                stop.set()
+            assert details.server_dir
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+async def _serve(
+    root: Path,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[ServerDetails] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    settings = ServerSettings(server_dir=root, host="127.0.0.1", loopback=True)
+    await run_server(settings, on_ready=task_status.started, stop=stop, signals=False)
+
+
+def _start_worker(root: Path, log: Path, args: Sequence[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "hqtrio", "--server-dir", str(root), "worker", "start"]
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [*command, "--on-server-lost", "stop", *args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            env={**os.environ, "HQ_SERVER_DIR": str(root)},
+            start_new_session=True,  # the terminal's Ctrl-C is ours to translate
+        )
+
+
+async def _end_worker(cluster: LocalCluster) -> None:
+    """SIGTERM, so that tasks get their grace; SIGKILL when it is over or the user insists."""
+    worker = cluster.worker
+    if worker.poll() is None and not cluster.killed.is_set():
+        worker.send_signal(signal.SIGTERM)
+
+    async def wait() -> None:
+        await trio.to_thread.run_sync(worker.wait, abandon_on_cancel=True)
+        waiting.cancel_scope.cancel()
+
+    async with trio.open_nursery() as waiting:
+        waiting.start_soon(wait)
+        with trio.move_on_after(GRACE_S):
+            await cluster.killed.wait()
+        worker.kill()
+    if worker.poll() is None:
+        worker.kill()
+        await trio.to_thread.run_sync(worker.wait)

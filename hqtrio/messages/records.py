@@ -1,0 +1,173 @@
+"""What the journal keeps: every change of the server's tables, in the order it happened.
+
+Records speak of many tasks in columns (see messages.columns) and date everything in Unix seconds.
+A submit is a group of records that counts only with its SubmitCommitted.
+"""
+
+from __future__ import annotations
+
+from hqtrio.model.job import GraphSpec, JobHead, Ranges, Submit
+from hqtrio.model.value import Value
+from hqtrio.model.worker import LossReason, WorkerConfig
+
+
+class JobOpened(Value, frozen=True, tag=1):
+    job: int
+    head: JobHead
+    at: float
+
+
+class JobClosed(Value, frozen=True, tag=2):
+    job: int
+    at: float
+
+
+class JobCancelled(Value, frozen=True, tag=3):
+    """Every active task of the job is CANCELLED."""
+
+    job: int
+    reason: str
+    at: float
+
+
+class JobsForgotten(Value, frozen=True, tag=4):
+    jobs: tuple[int, ...]
+
+
+class JobCompleted(Value, frozen=True, tag=5):
+    """The job is closed and its last active task has ended."""
+
+    job: int
+    at: float
+
+
+class SubmitBegun(Value, frozen=True, tag=6):
+    """`submission` ties the group together; keys may be in use twice, it never is."""
+
+    submission: int
+    submit: Submit
+
+
+class SubmitContinued(Value, frozen=True, tag=7):
+    """As client.SubmitPart."""
+
+    submission: int
+    array: int = -1
+    entries: bytes = b""
+    entry_ends: bytes = b""
+    graph: GraphSpec | None = None
+
+
+class SubmitCommitted(Value, frozen=True, tag=8):
+    """The group's tasks exist. `numbers` are those of each array, chosen or given."""
+
+    submission: int
+    job: int
+    numbers: tuple[Ranges, ...]
+    at: float
+
+
+class SubmitDropped(Value, frozen=True, tag=9):
+    """The group will never be committed."""
+
+    submission: int
+
+
+class TasksStarted(Value, frozen=True, tag=10):
+    """Columns: tasks u64, instances u32, at f64."""
+
+    worker: int
+    tasks: bytes
+    instances: bytes
+    at: bytes
+
+
+class TasksEnded(Value, frozen=True, tag=11):
+    """Ends and what they drag along, as one fact.
+
+    First the runs of `aborted` (firsts u64, counts u32) became ABORTED because of a dependency,
+    then the rows ended, then every active task of the jobs in `swept` became ABORTED. Columns:
+    tasks u64, instances u32, states u8 (model.task.TaskState), started f64 (0: it never did),
+    ended f64, cpu_s f32, peak_kib u32. `errors` holds (row, text). `at` dates the aborts.
+    """
+
+    worker: int
+    at: float
+    tasks: bytes
+    instances: bytes
+    states: bytes
+    started: bytes
+    ended: bytes
+    cpu_s: bytes
+    peak_kib: bytes
+    errors: tuple[tuple[int, str], ...] = ()
+    aborted_firsts: bytes = b""
+    aborted_counts: bytes = b""
+    swept: tuple[int, ...] = ()
+
+
+class TasksRequeued(Value, frozen=True, tag=12):
+    """These tasks wait again. Columns: tasks u64, new instances u32, crash counters u32."""
+
+    tasks: bytes
+    instances: bytes
+    crashes: bytes
+
+
+class WorkerConnected(Value, frozen=True, tag=13):
+    worker: int
+    key: bytes
+    attachment: int
+    config: WorkerConfig
+    at: float
+
+
+class WorkerStopping(Value, frozen=True, tag=14):
+    """Whatever happens next, this is the reason of its loss."""
+
+    worker: int
+    reason: LossReason
+
+
+class WorkerLost(Value, frozen=True, tag=15):
+    worker: int
+    reason: LossReason
+    at: float
+
+
+class TasksShipped(Value, frozen=True, tag=16):
+    """Written before the frame leaves: from now on the tasks are this worker's until it is lost,
+    gives them back or ends them. Columns as in messages.worker.Enqueue."""
+
+    worker: int
+    firsts: bytes
+    counts: bytes
+    instances: bytes
+
+
+class TasksTakenBack(Value, frozen=True, tag=17):
+    """These tasks (u64) no longer belong to the worker; they are ready again."""
+
+    worker: int
+    tasks: bytes
+
+
+Record = (
+    JobOpened
+    | JobClosed
+    | JobCancelled
+    | JobsForgotten
+    | JobCompleted
+    | SubmitBegun
+    | SubmitContinued
+    | SubmitCommitted
+    | SubmitDropped
+    | TasksStarted
+    | TasksEnded
+    | TasksRequeued
+    | WorkerConnected
+    | WorkerStopping
+    | WorkerLost
+    | TasksShipped
+    | TasksTakenBack
+)

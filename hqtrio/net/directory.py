@@ -1,0 +1,94 @@
+"""The server directory: one numbered directory per server start, and a link to the newest."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from hqtrio.errors import InputError
+
+ACCESS_FILE: Final = "access.json"
+CURRENT: Final = "hq-current"
+DEFAULT_NAME: Final = ".hqtrio-server"
+MODE: Final = 0o700
+
+
+def default_directory() -> Path:
+    """`~/.hqtrio-server`."""
+    return Path.home() / DEFAULT_NAME
+
+
+def resolve_directory(directory: Path) -> Path:
+    """Where clients and workers look: the current instance, else the directory itself."""
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"Invalid server directory: `{directory}` is not a directory")
+    current = directory / CURRENT
+    return current if current.is_dir() else directory
+
+
+def instances(directory: Path) -> list[Path]:
+    """The numbered directories, oldest first."""
+    found: list[tuple[int, Path]] = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.isascii() and entry.name.isdigit() and entry.is_dir():
+                found.append((int(entry.name), directory / entry.name))
+    return [path for _, path in sorted(found)]
+
+
+def create_instance(directory: Path) -> Path:
+    """A new numbered directory that only its owner can enter; the server directory is made too."""
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"Invalid server directory: `{directory}` is not a directory")
+    try:
+        directory.mkdir(mode=MODE, parents=True, exist_ok=True)
+        while True:
+            present = instances(directory)
+            number = int(present[-1].name) + 1 if present else 1
+            instance = directory / f"{number:03}"
+            try:
+                instance.mkdir(mode=MODE)
+            except FileExistsError:  # another server was faster, or a file has this name
+                if not instance.is_dir():
+                    raise
+            else:
+                instance.chmod(MODE)  # whatever the umask took away
+                return instance
+    except OSError as error:
+        raise InputError(
+            f"Cannot use server directory `{directory}`: {error.strerror} ({error.filename})"
+        ) from error
+
+
+def publish_instance(instance: Path) -> None:
+    """`hq-current` points to the instance; whatever link was there is replaced in one step."""
+    directory = instance.parent
+    temporary = directory / f".{CURRENT}.{secrets.token_hex(8)}"
+    try:
+        temporary.symlink_to(instance.name)
+        try:
+            temporary.replace(directory / CURRENT)
+        except OSError:
+            temporary.unlink()
+            raise
+    except OSError as error:
+        raise InputError(
+            f"Cannot make `{directory / CURRENT}` point to `{instance.name}`: {error.strerror}; "
+            "remove what stands there"
+        ) from error
+
+
+def withdraw_instance(instance: Path) -> bool:
+    """`hq-current` does not point to the instance; True if it did. Another's link stays."""
+    link = instance.parent / CURRENT
+    try:
+        target = instance.parent / os.readlink(link)
+        if target != instance:
+            return False
+        link.unlink()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,80 @@
+"""The invariants of the scheduler's tables (tests call this after every event)."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from hqtrio.scheduling.mirror import Mirror
+from hqtrio.scheduling.tables import Tables
+
+
+def check(tables: Tables) -> None:
+    """Every figure can be derived from what it counts, and nothing exists twice."""
+    everywhere: Counter[int] = Counter()
+    shipped: Counter[int] = Counter()
+    slots: Counter[int] = Counter()
+    levels: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    for mirror in tables.workers.values():
+        _check_worker(mirror)
+        everywhere.update(mirror.held.keys())
+        shipped.update(batch.klass.id for batch in mirror.held.values())
+        slots.update(slot.klass.id for slot in mirror.slots.values())
+        for batch in mirror.held.values():
+            levels[batch.klass.id][batch.priority] += 1
+    for priority, level in tables.levels.items():
+        assert level, priority
+        for number, queue in level.items():
+            assert (queue.priority, queue.klass.id) == (priority, number)
+            assert queue.klass.queues[priority] is queue, (priority, number)
+            runs = queue.runs()
+            assert queue.count == sum(run[1] for run in runs) > 0, (priority, number)
+            everywhere.update(task for run in runs for task in range(run[0], run[0] + run[1]))
+    double = [task for task, count in everywhere.items() if count > 1]
+    assert not double, double[:5]  # I02, I06
+    for klass in tables.classes.values():
+        assert klass.ready == sum(queue.count for queue in klass.queues.values()), klass.id
+        assert klass.shipped == shipped[klass.id], (klass.id, klass.shipped)
+        assert Counter(klass.shipped_at) == levels[klass.id], (klass.id, klass.shipped_at)
+        assert klass.slots == slots[klass.id], (klass.id, klass.slots)
+        for worker, stake in klass.stakes.items():
+            assert tables.workers[worker].stakes[klass.id] is stake, (worker, klass.id)
+    for (priority, number), hold in tables.holds.items():
+        assert (hold.priority, hold.klass.id) == (priority, number)
+        for worker in hold.workers or ():
+            # A stop or loss drops the hold with the next round, which is already due then.
+            held = tables.workers.get(worker)
+            assert tables.dirty or (held is not None and held.stopping is None), worker  # I07
+    totals: Counter[str] = Counter()
+    for mirror in tables.workers.values():
+        if mirror.stopping is None:
+            for pool in mirror.shape.descriptor.pools:
+                totals[pool.resource] += pool.size
+    assert totals == Counter(tables.totals), (totals, tables.totals)
+
+
+def _check_worker(mirror: Mirror) -> None:
+    where = mirror.id
+    for name, pool in mirror.pools.by_name.items():  # I01, I14
+        held = [
+            taken
+            for slot in mirror.slots.values()
+            for need, taken in zip(slot.request.needs, slot.taken, strict=True)
+            if need.resource == name
+        ]
+        pool.check(held)
+    for slot in mirror.slots.values():  # I05
+        assert slot.variant in mirror.shape.usable(slot.klass), (where, slot.variant)
+    assert mirror.running.keys() <= mirror.held.keys(), where
+    assert mirror.cancelled <= mirror.held.keys(), where
+    assert mirror.retracting.keys() <= mirror.held.keys(), where
+    assert not {mirror.retracting[task] for task in mirror.retracting} - mirror.retracts.keys()
+    slots = Counter(slot.klass.id for slot in mirror.slots.values())
+    held_of = Counter(batch.klass.id for batch in mirror.held.values())
+    asked = Counter(mirror.held[task].klass.id for task in mirror.retracting)
+    for number, stake in mirror.stakes.items():
+        assert stake.klass.id == number
+        assert stake.slots == slots[number], (where, number, stake.slots)
+        assert stake.shipped == held_of[number], (where, number, stake.shipped)
+        assert stake.retracting == asked[number], (where, number, stake.retracting)
+        assert stake.slots or stake.shipped, (where, number)
+    assert set(mirror.stakes) == set(slots) | set(held_of), where

@@ -1,0 +1,432 @@
+"""The scheduling machine: ready tasks in, orders to workers out.
+
+`handle` changes the tables and returns facts and records; `end_batch` runs the round, if one is
+due, and returns the frames. Both take effect only when the caller performs what they return, in
+order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Final, assert_never
+
+from hqtrio.errors import RemoteFault
+from hqtrio.messages.columns import u32
+from hqtrio.messages.scheduling import (
+    AdmitWorker,
+    BodiesDone,
+    Receipt,
+    RefuseWorker,
+    StopWorker,
+    TasksCancelled,
+    TasksReady,
+    TasksReported,
+    WorkerArrived,
+    WorkerGone,
+)
+from hqtrio.messages.worker import (
+    Ack,
+    Forget,
+    FromWorker,
+    Goodbye,
+    Heartbeat,
+    Register,
+    Registered,
+    Rejected,
+    Report,
+    Stop,
+)
+from hqtrio.model.worker import LossReason
+from hqtrio.now import Now
+from hqtrio.scheduling import shipping
+from hqtrio.scheduling.admission import fault_in
+from hqtrio.scheduling.check import check
+from hqtrio.scheduling.events import (
+    CloseLink,
+    Effect,
+    Event,
+    Fact,
+    LinkClosed,
+    LinkOpened,
+    ToLink,
+    WorkerSaid,
+)
+from hqtrio.scheduling.mirror import Mirror, Unit
+from hqtrio.scheduling.ready import Spans
+from hqtrio.scheduling.reports import ReportReader
+from hqtrio.scheduling.round import Round
+from hqtrio.scheduling.tables import Tables
+from hqtrio.scheduling.timers import Timers, What
+
+ROUND_SPACING: Final = 4.0  # times what the last round took
+ROUND_SPACING_MAX_S: Final = 0.02
+ACK_DELAY_S: Final = 0.1
+ACK_AT_ONCE: Final = 2  # reports without acknowledgement that do not wait for company
+STOP_GRACE_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Totals over all workers and queues, and counters since the start."""
+
+    workers: int
+    ready: int
+    shipped: int  # at workers, running ones included
+    running: int
+    slots: int
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeInfo:
+    """What one worker has to do at present; `reserved`: kept for waiting tasks."""
+
+    assigned: int
+    running: int
+    reserved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A link whose worker is not admitted yet."""
+
+    hello: Register
+    opened_at: float
+
+
+class Scheduling:
+    """Machine 2. `end_batch` is to be called once after the events of one mailbox batch."""
+
+    def __init__(self) -> None:
+        self._tables = Tables()
+        self._waiting: dict[int, _Waiting] = {}  # by link
+        self._by_link: dict[int, Mirror] = {}
+        self._vanished: dict[int, LossReason] = {}  # links that closed before the answer came
+        self._timers = Timers()
+        self._owed: dict[int, None] = {}  # workers that are owed an acknowledgement
+        self._wake_at = inf
+        self._next_round_at = -inf
+        self._round_ran_at = -inf
+        self._rounds = 0
+
+    # --- events
+
+    def handle(self, event: Event, now: Now) -> Sequence[Effect]:
+        """Change the tables. Frames and starts come out of `end_batch`."""
+        at = now.monotonic
+        match event:
+            case WorkerSaid(link, messages):
+                mirror = self._by_link.get(link)
+                if mirror is None:
+                    return self._spoke_early(link, messages)
+                return self._hear(mirror, messages, at)
+            case TasksReady():
+                self._tables.announce(event)
+            case Receipt(worker, attachment, report):
+                self._receipt(worker, attachment, report)
+            case TasksCancelled(runs):
+                self._cancel(Spans(runs))
+            case BodiesDone(bodies):
+                self._forget(bodies)
+            case LinkOpened(link, hello):
+                return self._link_opened(link, hello, at)
+            case LinkClosed(link, reason):
+                return self._link_closed(link, reason)
+            case AdmitWorker():
+                return self._admit(event, at)
+            case RefuseWorker(link, reason):
+                return self._refuse(link, reason)
+            case StopWorker(worker, reason):
+                mirror = self._tables.workers.get(worker)
+                if mirror is not None:
+                    self._stop(mirror, reason, at)
+            case _:
+                assert_never(event)
+        return ()
+
+    def end_batch(self, now: Now) -> Sequence[Effect]:
+        """Run the round if one is due, and send what has gathered for each worker."""
+        at = now.monotonic
+        tables = self._tables
+        if tables.dirty and at >= self._next_round_at:
+            one = Round(tables, at)
+            one.run()
+            if one.placed:
+                self._wake_at = one.wake_at
+            self._rounds += 1
+            self._round_ran_at = at
+        return self._flush(at)
+
+    def round_took(self, seconds: float) -> None:
+        """Tell how long the last `end_batch` took: the next round is spaced by that."""
+        if self._round_ran_at > -inf:
+            spacing = min(ROUND_SPACING * seconds, ROUND_SPACING_MAX_S)
+            self._next_round_at = self._round_ran_at + spacing
+            self._round_ran_at = -inf
+
+    def tick(self, now: Now) -> Sequence[Effect]:
+        """Do what has become due, the round included."""
+        at = now.monotonic
+        if at >= self._wake_at:
+            self._wake_at = inf
+            self._tables.review = True
+        effects: list[Effect] = []
+        for what, worker in self._timers.due(at):
+            mirror = self._tables.workers.get(worker)
+            if mirror is None:
+                continue
+            match what:
+                case What.IDLE:
+                    self._check_idle(mirror, at)
+                case What.STOP:
+                    effects += self._lose(mirror, LossReason.STOPPED)
+                    effects.append(CloseLink(mirror.link, "did not end in time after being told"))
+                case What.ACK:
+                    _acknowledge(mirror)
+        return [*effects, *self.end_batch(now)]
+
+    def next_deadline(self) -> float:
+        """When `tick` has to be called, unless something happens before."""
+        round_at = self._next_round_at if self._tables.dirty else inf
+        return min(round_at, self._wake_at, self._timers.next_at())
+
+    # --- links and workers
+
+    def _link_opened(self, link: int, hello: Register, at: float) -> Sequence[Effect]:
+        fault = fault_in(hello)
+        if fault:
+            return self._refuse(link, fault)
+        self._waiting[link] = _Waiting(hello, at)
+        return (Fact(WorkerArrived(link, hello)),)
+
+    def _refuse(self, link: int, reason: str) -> Sequence[Effect]:
+        if self._waiting.pop(link, None) is None and self._vanished.pop(link, None) is not None:
+            return ()
+        return ToLink(link, (Rejected(reason),)), CloseLink(link, reason)
+
+    def _admit(self, admit: AdmitWorker, at: float) -> Sequence[Effect]:
+        waiting = self._waiting.pop(admit.link, None)
+        if waiting is None:
+            reason = self._vanished.pop(admit.link, LossReason.CONNECTION_LOST)
+            return (Fact(WorkerGone(admit.worker, reason, (), ())),)
+        tables, hello = self._tables, waiting.hello
+        mirror = Mirror(
+            admit.worker,
+            admit.link,
+            admit.attachment,
+            hello,
+            tables.shape(hello.config.descriptor),
+            tables.talking,
+        )
+        lifetime = hello.config.time_limit_s if hello.remaining_s is None else hello.remaining_s
+        if lifetime is not None:
+            mirror.deadline_at = waiting.opened_at + lifetime
+        idle = hello.config.idle_timeout_s
+        idle = admit.idle_timeout_s if idle is None else idle
+        if idle is not None:
+            mirror.idle_timeout_s = idle
+        tables.add_worker(mirror)
+        self._by_link[admit.link] = mirror
+        self._rest(mirror, at)
+        welcome = Registered(
+            admit.worker, admit.server_uid, admit.history, admit.attachment, b"", idle
+        )
+        mirror.post(Unit((welcome,), shipping.MESSAGE_BYTES))
+        return ()
+
+    def _link_closed(self, link: int, reason: LossReason) -> Sequence[Effect]:
+        mirror = self._by_link.get(link)
+        if mirror is not None:
+            return self._lose(mirror, reason)
+        if self._waiting.pop(link, None) is not None:
+            self._vanished[link] = reason
+        return ()
+
+    def _lose(self, mirror: Mirror, reason: LossReason) -> list[Effect]:
+        """Drop the mirror; the first reason that was given is the reason."""
+        tables = self._tables
+        if mirror.stopping is None:
+            tables.stop_using(mirror)
+        else:
+            reason = mirror.stopping
+        del self._by_link[mirror.link]
+        tables.drop_worker(mirror)
+        self._timers.forget(mirror.id)
+        self._owed.pop(mirror.id, None)
+        running: list[tuple[int, int]] = []
+        shipped: list[tuple[int, int]] = []
+        for task, batch in mirror.held.items():
+            (running if task in mirror.running else shipped).append((task, batch.instance))
+        return [Fact(WorkerGone(mirror.id, reason, tuple(running), tuple(shipped)))]
+
+    def _stop(self, mirror: Mirror, reason: LossReason, at: float) -> None:
+        """Tell the worker to end; it gets no more work, and what it has is given up with it."""
+        if mirror.stopping is not None:
+            return
+        self._leave(mirror, reason, at)
+        mirror.post(Unit((Stop(reason),), shipping.MESSAGE_BYTES))
+
+    def _leave(self, mirror: Mirror, reason: LossReason, at: float) -> None:
+        self._tables.stop_using(mirror)
+        mirror.stopping = reason
+        self._timers.disarm(What.IDLE, mirror.id)
+        self._timers.arm(What.STOP, mirror.id, at + STOP_GRACE_S)
+
+    def _rest(self, mirror: Mirror, at: float) -> None:
+        """The worker has nothing to do since now."""
+        mirror.idle_since = at
+        if mirror.idle_timeout_s < inf and mirror.stopping is None:
+            self._timers.arm(What.IDLE, mirror.id, at + mirror.idle_timeout_s)
+
+    def _check_idle(self, mirror: Mirror, at: float) -> None:
+        # A worker that got work meanwhile has its timer set anew when it rests again.
+        if mirror.is_idle and mirror.stopping is None:
+            self._stop(mirror, LossReason.IDLE_TIMEOUT, at)
+
+    # --- what workers say
+
+    def _spoke_early(self, link: int, messages: tuple[FromWorker, ...]) -> Sequence[Effect]:
+        if link not in self._waiting or all(isinstance(m, Heartbeat | Goodbye) for m in messages):
+            return ()
+        del self._waiting[link]
+        self._vanished[link] = LossReason.CONNECTION_LOST
+        return (CloseLink(link, "spoke before it was registered"),)
+
+    def _hear(
+        self, mirror: Mirror, messages: tuple[FromWorker, ...], at: float
+    ) -> Sequence[Effect]:
+        effects: list[Effect] = []
+        was_idle = mirror.is_idle
+        try:
+            for message in messages:
+                match message:
+                    case Report():
+                        self._read(mirror, message, at, effects)
+                    case Heartbeat():
+                        pass
+                    case Goodbye(reason):
+                        if mirror.stopping is None:
+                            self._leave(mirror, reason, at)
+                    case Register():
+                        raise RemoteFault("registered twice on one connection")
+                    case _:
+                        assert_never(message)
+        except RemoteFault as fault:
+            effects += self._lose(mirror, LossReason.CONNECTION_LOST)
+            effects.append(CloseLink(mirror.link, str(fault)))
+            return effects
+        if mirror.is_idle and not was_idle:
+            self._rest(mirror, at)
+        return effects
+
+    def _read(self, mirror: Mirror, report: Report, at: float, effects: list[Effect]) -> None:
+        if report.seq <= mirror.seen:
+            raise RemoteFault(f"report {report.seq} came after report {mirror.seen}")
+        reader = ReportReader(self._tables, mirror, at)
+        try:
+            reader.read(report)
+            mirror.seen = report.seq
+            self._owed[mirror.id] = None
+        finally:
+            # What was already applied is true, also when a later fact is refused.
+            effects += reader.effects
+            effects.append(
+                Fact(
+                    TasksReported(
+                        mirror.id,
+                        mirror.attachment,
+                        report.seq,
+                        tuple(reader.started),
+                        tuple(reader.ended),
+                    )
+                )
+            )
+
+    # --- what the job book says
+
+    def _receipt(self, worker: int, attachment: int, report: int) -> None:
+        mirror = self._tables.workers.get(worker)
+        if mirror is not None and mirror.attachment == attachment:
+            mirror.durable = max(mirror.durable, report)
+            self._owed[worker] = None
+
+    def _cancel(self, spans: Spans) -> None:
+        tables = self._tables
+        if tables.unqueue(spans):
+            tables.review = True
+        few = spans.count * len(tables.workers) < sum(k.shipped for k in tables.classes.values())
+        for mirror in tables.workers.values():
+            held, done = mirror.held, mirror.cancelled
+            candidates = spans if few else held
+            other = held if few else spans
+            tasks = [task for task in candidates if task in other and task not in done]
+            if tasks:
+                shipping.cancel(mirror, tasks)
+
+    def _forget(self, bodies: tuple[int, ...]) -> None:
+        for mirror in self._tables.workers.values():
+            known = [body for body in bodies if body in mirror.bodies]
+            if known:
+                mirror.bodies.difference_update(known)
+                size = shipping.MESSAGE_BYTES + 4 * len(known)
+                mirror.post(Unit((Forget(u32(known)),), size))
+
+    # --- frames
+
+    def _flush(self, at: float) -> list[Effect]:
+        tables = self._tables
+        for worker in self._owed:
+            mirror = tables.workers[worker]
+            unseen = mirror.seen - mirror.last_ack[0]
+            if mirror.outbox or unseen >= ACK_AT_ONCE:
+                _acknowledge(mirror)
+            elif not self._timers.is_armed(What.ACK, worker):
+                self._timers.arm(What.ACK, worker, at + ACK_DELAY_S)
+        self._owed.clear()
+        effects: list[Effect] = []
+        talking = list(tables.talking.values())
+        tables.talking.clear()
+        for mirror in talking:
+            effects += shipping.flush(mirror)
+        return effects
+
+    # --- questions
+
+    def runtime_info(self, worker: int) -> RuntimeInfo | None:
+        """What the worker has to do; None if it is not connected."""
+        mirror = self._tables.workers.get(worker)
+        if mirror is None:
+            return None
+        reserved = any(worker in (hold.workers or ()) for hold in self._tables.holds.values())
+        return RuntimeInfo(len(mirror.held), len(mirror.running), reserved)
+
+    def statistics(self) -> Statistics:
+        classes = self._tables.classes.values()
+        workers = self._tables.workers.values()
+        return Statistics(
+            workers=len(workers),
+            ready=sum(klass.ready for klass in classes),
+            shipped=sum(klass.shipped for klass in classes),
+            running=sum(len(mirror.running) for mirror in workers),
+            slots=sum(klass.slots for klass in classes),
+            rounds=self._rounds,
+        )
+
+    def check(self) -> None:
+        """Assert the invariants over all tables."""
+        check(self._tables)
+        for link, mirror in self._by_link.items():
+            assert mirror.link == link, (link, mirror.link)
+            assert self._tables.workers.get(mirror.id) is mirror, mirror.id
+        assert len(self._by_link) == len(self._tables.workers), self._by_link.keys()
+        assert not self._waiting.keys() & self._by_link.keys()
+
+
+def _acknowledge(mirror: Mirror) -> None:
+    """Send how far the worker's reports were handled, and how far they are durable."""
+    state = (mirror.seen, mirror.durable)
+    if state != mirror.last_ack:
+        mirror.last_ack = state
+        mirror.post(Unit((Ack(*state),), shipping.MESSAGE_BYTES))

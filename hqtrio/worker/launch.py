@@ -1,0 +1,158 @@
+"""From a task body and a claim to what a launcher needs: environment, prefix, path templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from hqtrio.model.resources import CPUS, POLICY_TEXT, UNIT, Claim, Need, Policy, Share, Variants
+from hqtrio.model.task import PinMode, Stdio, TaskBody
+from hqtrio.placeholders import split
+from hqtrio.units import format_amount
+from hqtrio.worker.bodies import Body
+from hqtrio.worker.orders import Field, Output, Template, UseBody
+
+Environment = tuple[tuple[bytes, bytes], ...]
+
+# A value that the user gave to the task wins over ours, one that the worker inherited does not.
+USER_WINS: Final = (b"OMP_NUM_THREADS", b"OMP_PROC_BIND", b"OMP_PLACES")
+NVIDIA: Final = "gpus/nvidia"
+AMD: Final = "gpus/amd"
+PINNING_FAILED: Final = "Pinning failed, no CPU ids allocated for task"
+
+
+class NotPrepared(Exception):
+    """The task cannot run in this slot; the text tells the user why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What launches depend on and the machine may not look up: this process's surroundings.
+
+    `hq` is the command for `$HQ`, one word. Task directories are made in `work_dir`.
+    """
+
+    environment: Environment
+    hq: bytes
+    work_dir: str
+    server_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LanePlan:
+    """What every task of one slot and pin mode gets."""
+
+    env: Environment
+    user_wins: Environment
+    prefix: tuple[bytes, ...]
+
+
+def template(text: str, values: dict[str, str | int]) -> Template:
+    """The text with known placeholders filled in or named; unknown ones stay verbatim."""
+    pieces: list[str | int] = []
+    for piece in split(text):
+        value = piece if isinstance(piece, str) else values.get(piece.name, str(piece))
+        if isinstance(value, str) and pieces and isinstance(pieces[-1], str):
+            pieces[-1] += value
+        else:
+            pieces.append(value)
+    return tuple(pieces)
+
+
+def use_body(launcher: int, body: Body, site: Site) -> UseBody:
+    """What the launcher needs to know of a body before its tasks."""
+    content = body.content
+    values: dict[str, str | int] = {
+        "JOB_ID": str(body.job),
+        "SUBMIT_DIR": content.submit_dir,
+        "SERVER_UID": site.server_uid,
+        "TASK_ID": Field.TASK_ID,
+        "INSTANCE_ID": Field.INSTANCE_ID,
+    }
+    cwd = template(content.cwd or content.submit_dir, values)
+    values["CWD"] = Field.CWD
+    return UseBody(
+        launcher=launcher,
+        key=body.key,
+        args=content.args,
+        env=_environment(content, site),
+        submit_dir=content.submit_dir,
+        cwd=cwd,
+        stdout=_output(content.stdout, values),
+        stderr=_output(content.stderr, values),
+        stdin=content.stdin,
+        task_dir_root=site.work_dir if content.task_dir else "",
+        script=content.script,
+    )
+
+
+def _environment(content: TaskBody, site: Site) -> Environment:
+    env = {name: value for name, value in site.environment if name not in USER_WINS}
+    env.update(content.env)
+    env[b"HQ_SUBMIT_DIR"] = content.submit_dir.encode(errors="surrogateescape")
+    env[b"HQ"] = site.hq
+    return tuple(env.items())
+
+
+def _output(stdio: Stdio, values: dict[str, str | int]) -> Output | None:
+    if stdio.path is None:
+        return None
+    return Output(template(stdio.path, values), stdio.remove_if_finished)
+
+
+def format_need(need: Need) -> str:
+    """`2 compact`, `all`: the request as users see it."""
+    if need.policy == Policy.ALL:
+        return "all"
+    return f"{format_amount(need.amount)} {POLICY_TEXT[Policy(need.policy)]}"
+
+
+def plan_lane(variants: Variants, variant: int, claim: Claim, pin: PinMode, site: Site) -> LanePlan:
+    """Environment and command prefix of tasks with this claim. Raises NotPrepared."""
+    request = variants[variant]
+    env: dict[bytes, bytes] = {}
+    # What the worker itself inherited fills in where neither the user nor we set it.
+    user_wins = {name: value for name, value in site.environment if name in USER_WINS}
+    prefix: tuple[bytes, ...] = ()
+    shares = {share.resource: share for share in claim.shares}
+    if not request.nodes:
+        for need in request.needs:
+            suffix = _variable(need.resource)
+            env[b"HQ_RESOURCE_REQUEST_" + suffix] = format_need(need).encode()
+            share = shares.get(need.resource)
+            if share is not None and share.labels:
+                env[b"HQ_RESOURCE_VALUES_" + suffix] = _labels(share)
+        if len(variants) > 1:
+            env[b"HQ_RESOURCE_VARIANT"] = b"%d" % variant
+        cpus = shares.get(CPUS)
+        if cpus is not None:
+            if cpus.labels:
+                env[b"HQ_CPUS"] = _labels(cpus)
+            if cpus.amount % UNIT == 0:
+                user_wins[b"OMP_NUM_THREADS"] = b"%d" % (cpus.amount // UNIT)
+        if NVIDIA in shares:
+            env[b"CUDA_VISIBLE_DEVICES"] = _labels(shares[NVIDIA])
+            env[b"CUDA_DEVICE_ORDER"] = b"PCI_BUS_ID"
+        if AMD in shares:
+            env[b"ROCR_VISIBLE_DEVICES"] = _labels(shares[AMD])
+    if pin != PinMode.NONE:
+        ids = env.get(b"HQ_CPUS", b"")
+        if not ids:
+            raise NotPrepared(PINNING_FAILED)
+        if pin == PinMode.TASKSET:
+            env[b"HQ_PIN"] = b"taskset"
+            prefix = (b"taskset", b"-c", ids)
+        else:
+            env[b"HQ_PIN"] = b"omp"
+            user_wins[b"OMP_PROC_BIND"] = b"close"
+            user_wins[b"OMP_PLACES"] = b"{" + ids + b"}"
+    return LanePlan(tuple(env.items()), tuple(user_wins.items()), prefix)
+
+
+def _variable(resource: str) -> bytes:
+    """The resource's name as part of a variable: everything but letters and digits is `_`."""
+    return bytes(c if chr(c).isalnum() and c < 128 else 95 for c in resource.encode())
+
+
+def _labels(share: Share) -> bytes:
+    return ",".join(share.labels).encode()

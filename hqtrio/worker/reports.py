@@ -1,0 +1,267 @@
+"""What the worker has to tell, and what it told without receipt yet.
+
+Facts collect in columns; a report leaves at once while fewer than WINDOW of its predecessors are
+unseen by the server's loop, else the facts wait for company. Every report is kept until the server
+says that it is durable.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from dataclasses import dataclass, field
+from math import inf
+from typing import Final
+
+from hqtrio.messages.columns import ROWS_MAX, f32, f64, i32, read_f64, u32, u64
+from hqtrio.messages.worker import Bounced, Closed, Ended, Fact, Report, Retracted, Started
+from hqtrio.model.task import Ending
+
+WINDOW: Final = 4  # reports under way before facts begin to collect
+NEVER: Final = inf  # the start of a task that never started
+_BULK_ENDING: Final = bytes((Ending.FINISHED,))
+
+
+@dataclass(slots=True)
+class EndedRows:
+    """Executions that are over and not reported yet, one row each."""
+
+    tasks: array[int] = field(default_factory=lambda: array("Q"))
+    instances: array[int] = field(default_factory=lambda: array("I"))
+    slots: array[int] = field(default_factory=lambda: array("I"))
+    endings: bytearray = field(default_factory=bytearray)
+    codes: array[int] = field(default_factory=lambda: array("i"))
+    started_at: array[float] = field(default_factory=lambda: array("d"))
+    ended_at: array[float] = field(default_factory=lambda: array("d"))
+    cpu_s: array[float] = field(default_factory=lambda: array("f"))
+    peak_kib: array[int] = field(default_factory=lambda: array("I"))
+    texts: list[tuple[int, str]] = field(default_factory=list)
+
+    def fact(self, begin: int, end: int, now: float) -> Ended:
+        """Rows `begin` to `end` with ages instead of instants."""
+        starts = self.started_at[begin:end]
+        return Ended(
+            u64(self.tasks[begin:end]),
+            u32(self.instances[begin:end]),
+            u32(self.slots[begin:end]),
+            bytes(self.endings[begin:end]),
+            i32(self.codes[begin:end]),
+            f64([now - at for at in starts] if NEVER not in starts else _ages(starts, now)),
+            f64([now - at for at in self.ended_at[begin:end]]),
+            f32(self.cpu_s[begin:end]),
+            u32(self.peak_kib[begin:end]),
+            tuple((row - begin, text) for row, text in self.texts if begin <= row < end),
+        )
+
+
+def _ages(starts: array[float], now: float) -> list[float]:
+    return [-1.0 if at == NEVER else now - at for at in starts]
+
+
+class Reports:
+    """Facts not reported yet, and reports without receipt."""
+
+    def __init__(self) -> None:
+        self._started: dict[int, tuple[int, int, float]] = {}
+        self._ended = EndedRows()
+        self._closed: list[int] = []
+        self._bounced: dict[str, list[tuple[int, int]]] = {}
+        self._retracted: list[Retracted] = []
+        self._kept: deque[tuple[Report, float]] = deque()
+        self._seq = self._seen = 0
+
+    # --- facts
+
+    def start(self, task: int, instance: int, slot: int, started_at: float) -> None:
+        """The task runs."""
+        self._started[task] = (instance, slot, started_at)
+
+    def end(
+        self,
+        task: int,
+        instance: int,
+        slot: int,
+        ending: Ending,
+        ended_at: float,
+        *,
+        code: int = 0,
+        started_at: float = NEVER,
+        cpu_s: float = -1.0,
+        peak_kib: int = 0,
+        text: str = "",
+    ) -> None:
+        """The execution is over; a start that was not reported is in this row only."""
+        if self._started:
+            self._started.pop(task, None)
+        rows = self._ended
+        if text:
+            rows.texts.append((len(rows.tasks), text))
+        rows.tasks.append(task)
+        rows.instances.append(instance)
+        rows.slots.append(slot)
+        rows.endings.append(ending)
+        rows.codes.append(code)
+        rows.started_at.append(started_at)
+        rows.ended_at.append(ended_at)
+        rows.cpu_s.append(cpu_s)
+        rows.peak_kib.append(peak_kib)
+
+    def finish_span(self, first: int, count: int, instance: int, slot: int, at: float) -> None:
+        """Tasks that started and finished at the same instant."""
+        rows = self._ended
+        rows.tasks.extend(range(first, first + count))
+        rows.instances.extend(array("I", (instance,)) * count)
+        rows.slots.extend(array("I", (slot,)) * count)
+        rows.endings += _BULK_ENDING * count
+        rows.codes.extend(array("i", (0,)) * count)
+        rows.started_at.extend(array("d", (at,)) * count)
+        rows.ended_at.extend(array("d", (at,)) * count)
+        rows.cpu_s.extend(array("f", (-1.0,)) * count)
+        rows.peak_kib.extend(array("I", (0,)) * count)
+
+    def close(self, slot: int) -> None:
+        """The slot is no more."""
+        self._closed.append(slot)
+
+    def bounce(self, task: int, instance: int, reason: str) -> None:
+        """The task was shipped here and cannot start here."""
+        self._bounced.setdefault(reason, []).append((task, instance))
+
+    def retract(self, seq: int, released: list[int]) -> None:
+        """Answer a Retract."""
+        self._retracted.append(Retracted(seq, u64(released)))
+
+    # --- reports
+
+    def _facts(self, now: float, begin: int) -> tuple[list[Fact], int]:
+        """The next report's facts: rows of ends from `begin`, and with the last ones the rest."""
+        facts: list[Fact] = []
+        end = min(begin + ROWS_MAX, len(self._ended.tasks))
+        if end > begin:
+            facts.append(self._ended.fact(begin, end, now))
+        if end < len(self._ended.tasks):
+            return facts, end
+        if self._started:
+            rows = list(self._started.values())
+            facts.append(
+                Started(
+                    u64(self._started),
+                    u32([row[0] for row in rows]),
+                    u32([row[1] for row in rows]),
+                    f64([now - row[2] for row in rows]),
+                )
+            )
+            self._started = {}
+        if self._closed:
+            facts.append(Closed(u32(self._closed)))
+            self._closed = []
+        for reason, bounced in self._bounced.items():
+            facts.append(
+                Bounced(u64([task for task, _ in bounced]), u32([i for _, i in bounced]), reason)
+            )
+        self._bounced = {}
+        facts += self._retracted
+        self._retracted = []
+        return facts, end
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are facts that no report holds yet."""
+        return bool(
+            self._ended.tasks or self._started or self._closed or self._bounced or self._retracted
+        )
+
+    def flush(self, now: float, *, window: int = WINDOW) -> list[Report]:
+        """The reports that may leave now; facts beyond the window stay for a later one."""
+        reports: list[Report] = []
+        begin = 0
+        while self._seq - self._seen < window and self._has_more(begin):
+            facts, begin = self._facts(now, begin)
+            self._seq += 1
+            report = Report(self._seq, tuple(facts))
+            self._kept.append((report, now))
+            reports.append(report)
+        if begin:
+            self._keep_rows(begin)
+        return reports
+
+    def _has_more(self, begin: int) -> bool:
+        return self.pending if begin == 0 else begin < len(self._ended.tasks)
+
+    def _keep_rows(self, begin: int) -> None:
+        old = self._ended
+        if begin == len(old.tasks):
+            self._ended = EndedRows()
+            return
+        self._ended = EndedRows(
+            old.tasks[begin:],
+            old.instances[begin:],
+            old.slots[begin:],
+            old.endings[begin:],
+            old.codes[begin:],
+            old.started_at[begin:],
+            old.ended_at[begin:],
+            old.cpu_s[begin:],
+            old.peak_kib[begin:],
+            [(row - begin, text) for row, text in old.texts if row >= begin],
+        )
+
+    def acknowledge(self, seen: int, durable: int) -> None:
+        """The server's loop handled reports up to `seen`; up to `durable` nothing can be lost."""
+        self._seen = min(max(self._seen, seen, durable), self._seq)
+        while self._kept and self._kept[0][0].seq <= durable:
+            self._kept.popleft()
+
+    def without_receipt(self, now: float) -> tuple[Report, ...]:
+        """Every report without receipt, with its ages as of now; facts not reported included.
+
+        They count as seen: the connection that is about to carry them starts with a clean window.
+        """
+        self.flush(now, window=self._seq + len(self._ended.tasks) + 2)
+        self._seen = self._seq
+        return tuple(_aged(report, now - at) for report, at in self._kept)
+
+    def check(self) -> None:
+        """Columns are of one length; numbers are in order; no start is told twice."""
+        rows = self._ended
+        count = len(rows.tasks)
+        columns = (rows.instances, rows.slots, rows.endings, rows.codes, rows.started_at)
+        assert all(len(column) == count for column in columns), count
+        assert all(len(c) == count for c in (rows.ended_at, rows.cpu_s, rows.peak_kib)), count
+        kept = [report.seq for report, _ in self._kept]
+        assert kept == list(range(self._seq - len(kept) + 1, self._seq + 1)), kept
+        assert not set(rows.tasks) & self._started.keys()
+        assert self._seen <= self._seq, (self._seen, self._seq)
+
+
+def _aged(report: Report, extra_s: float) -> Report:
+    """The same report as told `extra_s` later."""
+    if extra_s <= 0:
+        return report
+    facts: list[Fact] = []
+    for fact in report.facts:
+        match fact:
+            case Started(tasks, instances, slots, ages):
+                facts.append(Started(tasks, instances, slots, _older(ages, extra_s)))
+            case Ended():
+                facts.append(
+                    Ended(
+                        fact.tasks,
+                        fact.instances,
+                        fact.slots,
+                        fact.endings,
+                        fact.codes,
+                        _older(fact.started_ages, extra_s),
+                        _older(fact.ended_ages, extra_s),
+                        fact.cpu_s,
+                        fact.peak_kib,
+                        fact.texts,
+                    )
+                )
+            case _:
+                facts.append(fact)
+    return Report(report.seq, tuple(facts))
+
+
+def _older(ages: bytes, extra_s: float) -> bytes:
+    return f64([age + extra_s if age >= 0 else age for age in read_f64(ages)])
