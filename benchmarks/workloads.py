@@ -7,6 +7,7 @@ from typing import Final
 
 HQTRIO: Final = "hqtrio"
 WHOLE_COMMAND: Final = "hqtrio (whole command)"
+WORKER_AT_WORK: Final = "hqtrio (with a worker at work)"
 HYPERQUEUE: Final = "HyperQueue"
 BARE_LOOPS: Final = "two spawn loops"
 BARE_LOOPS_WITH_FILES: Final = "two spawn loops, files and sessions"
@@ -124,7 +125,7 @@ ALL: Final = (
         "B/task",
         tasks=1_000_000,
         quick_tasks=200_000,
-        budgets=(Budget(HQTRIO, 64),),
+        budgets=(Budget(HQTRIO, 64), Budget(WORKER_AT_WORK, 64)),
         rounds_max=1,
     ),
     Workload(

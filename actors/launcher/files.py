@@ -24,23 +24,30 @@ def create_output(path: bytes) -> int:
 
 def make_directories(path: bytes) -> None:
     """The directory exists, its parents as well; OSError says why not."""
+    missing = []
+    while not _make_directory(path):
+        missing.append(path)
+        path = os.path.dirname(path.rstrip(b"/"))
+    for path in reversed(missing):
+        if not _make_directory(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _make_directory(path: bytes) -> bool:
+    """Whether the directory exists now; if not, its parent is missing."""
     try:
         os.mkdir(path)
     except FileNotFoundError:
-        parent = os.path.dirname(path.rstrip(b"/"))
-        if not parent or parent == path:
-            raise
-        make_directories(parent)
-        make_directories(path)
-    except FileExistsError:
+        if path.strip(b"/"):
+            return False
+        raise
+    except OSError as error:
+        # A read-only file system and a foreign parent may refuse although the directory is there.
         if not os.path.isdir(path):
-            raise NotADirectoryError(
-                errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fsdecode(path)
-            ) from None
-    except OSError:
-        # A read-only file system, or a parent of somebody else, may answer so although it exists.
-        if not os.path.isdir(path):
+            if error.errno == errno.EEXIST:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
             raise
+    return True
 
 
 def make_task_directory(root: bytes) -> bytes:

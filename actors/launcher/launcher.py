@@ -215,6 +215,11 @@ class Launcher:
             except Refusal as refusal:
                 self._refuse(task, lane.number, refusal)
                 continue
+            except Exception as error:
+                # One task's oddity must not cost the others their lives.
+                why = f"Internal error: {type(error).__name__}: {error}"
+                self._refuse(task, lane.number, Refusal(False, why))
+                continue
             now = time.monotonic()
             pid = lane.pid = self._pids[task] = started.pid
             self._running[pid] = Run(task, instance, lane, now, started)

@@ -69,8 +69,11 @@ def count_launchers(cores: int) -> int:
 class Launchers:
     """The launchers of one worker, by number. Nothing here waits."""
 
-    def __init__(self, nursery: trio.Nursery, reaper: Reaper, say: Say) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, reaper: Reaper, say: Say, *, silence_s: float = SILENCE_S
+    ) -> None:
         self._nursery, self._reaper, self._say = nursery, reaper, say
+        self._silence_s = silence_s
         self._outboxes: dict[int, Mailbox[Order]] = {}
 
     def start(self, launcher: int) -> None:
@@ -92,7 +95,12 @@ class Launchers:
     async def _run(self, launcher: int, outbox: Mailbox[Order], hanging: trio.Event) -> None:
         try:
             await run_launcher(
-                launcher, outbox.receive, self._say, reaper=self._reaper, hanging=hanging
+                launcher,
+                outbox.receive,
+                self._say,
+                reaper=self._reaper,
+                hanging=hanging,
+                silence_s=self._silence_s,
             )
         finally:
             outbox.end()
@@ -100,11 +108,13 @@ class Launchers:
 
 
 @asynccontextmanager
-async def open_launchers(say: Say, *, reaper: Reaper | None = None) -> AsyncIterator[Launchers]:
+async def open_launchers(
+    say: Say, *, reaper: Reaper | None = None, silence_s: float = SILENCE_S
+) -> AsyncIterator[Launchers]:
     """Room for launchers; leaving ends them all, and with them every process that they started."""
     async with trio.open_nursery() as nursery:
         try:
-            yield Launchers(nursery, reaper or Reaper(), say)
+            yield Launchers(nursery, reaper or Reaper(), say, silence_s=silence_s)
         finally:
             nursery.cancel_scope.cancel()
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from benchmarks.peers.peer import Peer, in_child, needs_package
 
 NAME: Final = "Dask"
+SHARE: Final = 5  # functions that do nothing take so long that a part gives the figure as well
 CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
@@ -31,6 +32,8 @@ def nothing(number: int) -> int:
 
 
 def main(workload: str, count: int) -> dict[str, float]:
+    if workload.startswith("zero"):
+        count //= SHARE
     from distributed import Client, LocalCluster
 
     start_cluster: Any = LocalCluster

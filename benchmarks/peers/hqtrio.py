@@ -31,6 +31,7 @@ from benchmarks.workloads import (
     CLI_PROGRAM,
     HQTRIO,
     WHOLE_COMMAND,
+    WORKER_AT_WORK,
     Workload,
 )
 
@@ -41,6 +42,7 @@ NO_FILES: Final = ("--stdout", "none", "--stderr", "none")
 LAYERS: Final = 100
 CHAIN_RUNS: Final = 3
 IDLE_S: Final = 20.0
+SETTLE_S: Final = 3.0
 STALL_VARIABLE: Final = "HQTRIO_STALL_LOG"
 
 
@@ -62,7 +64,16 @@ class Cluster:
         """Return once they are connected."""
         for _ in range(count):
             self.workers.append(self.sandbox.start(hqtrio("worker", "start", *options)))
-        self.command("worker", "wait", str(count))
+        connected = self.sandbox.start(hqtrio("worker", "wait", str(count)))
+        give_up_at = time.monotonic() + START_S + count
+        while connected.poll() is None:
+            if any(worker.poll() is not None for worker in self.workers):
+                raise Failed("a worker did not start")
+            if time.monotonic() > give_up_at:
+                raise Failed("the workers did not connect")
+            time.sleep(0.02)
+        if connected.returncode:
+            raise Failed("waiting for the workers failed")
 
     def expect_finished(self, job: int, count: int) -> None:
         said = self.sandbox.run(hqtrio("job", "list", "--all", "--output-mode", "json")).stdout
@@ -114,6 +125,13 @@ def start_up_seconds(cluster: Cluster, *submit: str) -> float:
     return median(cluster.command(*submit) for _ in range(3))
 
 
+def beyond(start_up_s: float, seconds: float) -> float:
+    """What the work itself took."""
+    if seconds <= start_up_s:
+        raise Failed("the work took no longer than a command's start-up: noise, or too few tasks")
+    return seconds - start_up_s
+
+
 # --- real processes
 
 
@@ -128,7 +146,7 @@ def real(*options: str, files: int) -> Callable[[Workload, Sandbox], Figures]:
             cluster.expect_finished(4, workload.tasks)
         expect_files(sandbox.work, files * (workload.tasks + 3))
         return {
-            HQTRIO: workload.tasks / max(seconds - start_up_s, 1e-9),
+            HQTRIO: workload.tasks / beyond(start_up_s, seconds),
             WHOLE_COMMAND: workload.tasks / seconds,
         }
 
@@ -147,7 +165,7 @@ def chain(workload: Workload, sandbox: Sandbox) -> Figures:
         cluster.expect_finished(4, workload.tasks)
     expect_files(sandbox.work, 2 * (3 + CHAIN_RUNS * workload.tasks))
     return {
-        HQTRIO: 1e3 * (seconds - start_up_s) / (workload.tasks - 1),
+        HQTRIO: 1e3 * beyond(start_up_s, seconds) / (workload.tasks - 1),
         WHOLE_COMMAND: 1e3 * seconds / workload.tasks,
     }
 
@@ -198,7 +216,7 @@ def zero(workload: Workload, sandbox: Sandbox, submit: Sequence[str]) -> Figures
         seconds = cluster.command(*submit)
         cluster.expect_finished(4, workload.tasks)
     return {
-        HQTRIO: 1e6 * (seconds - start_up_s) / workload.tasks,
+        HQTRIO: 1e6 * beyond(start_up_s, seconds) / workload.tasks,
         WHOLE_COMMAND: 1e6 * seconds / workload.tasks,
     }
 
@@ -217,9 +235,13 @@ def memory_waiting(workload: Workload, sandbox: Sandbox) -> Figures:
     with open_cluster(sandbox) as cluster:
         cluster.command("submit", "--array", "0-9", "/bin/true")
         before = resident_bytes(cluster.server.pid)
-        cluster.command("submit", "--array", f"0-{workload.tasks - 1}", "/bin/true")
+        sleep = ["/bin/sleep", "3600"]
+        cluster.command("submit", "--array", f"0-{workload.tasks - 1}", *sleep)
         grown = resident_bytes(cluster.server.pid) - before
-    return {HQTRIO: grown / workload.tasks}
+        cluster.start_workers(1, "--cpus", "2")
+        time.sleep(SETTLE_S)
+        grown_at_work = resident_bytes(cluster.server.pid) - before
+    return {HQTRIO: grown / workload.tasks, WORKER_AT_WORK: grown_at_work / workload.tasks}
 
 
 def memory_finished(workload: Workload, sandbox: Sandbox) -> Figures:
@@ -257,7 +279,7 @@ def stall(workload: Workload, sandbox: Sandbox) -> Figures:
 def idle(workload: Workload, sandbox: Sandbox) -> Figures:
     with open_cluster(sandbox) as cluster:
         cluster.start_workers(workload.tasks, "--cpus", "1", "--zero-worker")
-        time.sleep(3)  # greetings are not idleness
+        time.sleep(SETTLE_S)  # greetings are not idleness
         before, begin = cpu_seconds(cluster.server.pid), time.perf_counter()
         time.sleep(IDLE_S)
         used = cpu_seconds(cluster.server.pid) - before

@@ -93,7 +93,7 @@ async def _report(session: Session, client: Client, details: JobDetails) -> JobR
         return JobReport(details, tasks=tasks)
     if session.output_mode == "cli" and details.row.counts.failed:
         failed = (int(TaskState.FAILED),)
-        tasks, _ = await client.tasks(job, states=failed, limit=FAILED_SHOWN_MAX)
+        tasks, _ = await client.tasks(job, states=failed, most=FAILED_SHOWN_MAX)
         return JobReport(details, failed=tasks)
     return JobReport(details)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import trio
 
 from hqtrio.client.submits import fits_one_frame, parts_of
-from hqtrio.client.views import Task
+from hqtrio.client.views import Task, tasks_of
 from hqtrio.errors import HqError, RemoteFault, Unreachable
 from hqtrio.messages.client import (
     PAGE_ROWS,
@@ -37,7 +37,7 @@ from hqtrio.messages.client import (
     WorkerRow,
     WorkerRows,
 )
-from hqtrio.model.job import Submit
+from hqtrio.model.job import Ranges, Submit
 
 ALL = Selector(Which.ALL)
 LAST = Selector(Which.LAST)
@@ -134,7 +134,7 @@ class Client:
             try:
                 batch = await self._connection.receive()
             except RemoteFault as fault:
-                self._lose(Unreachable(f"The connection to the server was lost: {fault}"))
+                self._lose(_loss(fault))
                 return
             for said in batch:
                 self._take(said)
@@ -174,7 +174,10 @@ class Client:
         number = self._last_number
         waiting = self._waiting[number] = _Waiting()
         try:
-            await self._connection.send([Call(number, request)])
+            try:
+                await self._connection.send([Call(number, request)])
+            except RemoteFault as fault:
+                raise _loss(fault) from None
             await waiting.answered.wait()
         finally:
             del self._waiting[number]
@@ -228,39 +231,38 @@ class Client:
         self,
         job: int,
         *,
-        numbers: tuple[tuple[int, int, int], ...] = (),
+        numbers: Ranges = (),
         states: tuple[int, ...] = (),
-        limit: int | None = None,
-    ) -> AsyncIterator[TaskRows]:
-        """Tasks of one job by number, page by page; `limit` bounds the only page."""
+        limit: int = PAGE_ROWS,
+    ) -> AsyncGenerator[TaskRows, None]:
+        """Tasks of one job by number, page by page of at most `limit` rows."""
         position = 0
         while position >= 0:
-            request = ListTasks(job, position, numbers, states)
-            if limit is not None:
-                request = ListTasks(job, position, numbers, states, limit)
-            page = await self.ask(request, TaskRows)
+            page = await self.ask(ListTasks(job, position, numbers, states, limit), TaskRows)
             yield page
-            position = -1 if limit is not None else page.next_position
+            position = page.next_position
 
     async def tasks(
         self,
         job: int,
         *,
-        numbers: tuple[tuple[int, int, int], ...] = (),
+        numbers: Ranges = (),
         states: tuple[int, ...] = (),
-        limit: int | None = None,
+        most: int | None = None,
     ) -> tuple[list[Task], list[int]]:
-        """The chosen tasks of one job by number, and the asked numbers of no task."""
+        """The chosen tasks of one job by number (the first `most`), and numbers of no task."""
         tasks: list[Task] = []
         unknown: list[int] = []
-        async for page in self.task_pages(job, numbers=numbers, states=states, limit=limit):
-            hostnames = dict(page.hostnames)
-            unknown += page.unknown
-            for row in page.rows:
-                names = tuple(hostnames.get(worker, "N/A") for worker in row.workers)
-                body, variants = page.bodies[row.body], page.variants[row.variants]
-                tasks.append(Task(job, row, body, variants, page.settings[row.settings], names))
-        return tasks, unknown
+        limit = PAGE_ROWS if most is None else min(most, PAGE_ROWS)
+        async with aclosing(
+            self.task_pages(job, numbers=numbers, states=states, limit=limit)
+        ) as pages:
+            async for page in pages:
+                unknown += page.unknown
+                tasks += tasks_of(job, page)
+                if most is not None and len(tasks) >= most:
+                    break
+        return tasks[:most], unknown
 
     # --- submits
 
@@ -349,3 +351,7 @@ def is_complete(row: JobRow, *, closed: bool = True) -> bool:
     """Whether no task of the job waits or runs and, if `closed`, none can be added."""
     active = row.counts.waiting or row.counts.running
     return not active and not (closed and row.is_open)
+
+
+def _loss(fault: RemoteFault) -> Unreachable:
+    return Unreachable(f"The connection to the server was lost: {fault}")

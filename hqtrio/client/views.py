@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hqtrio.messages.client import TaskRow
+from hqtrio.messages.client import TaskRow, TaskRows
 from hqtrio.model.resources import Variants
 from hqtrio.model.task import Stdio, TaskBody, TaskSettings, TaskState
 from hqtrio.placeholders import fill
@@ -52,6 +53,15 @@ class Task:
                 "INSTANCE_ID": str(self.row.instance),
             },
         )
+
+
+def tasks_of(job: int, page: TaskRows) -> Iterator[Task]:
+    """The tasks of one page of a listing."""
+    hostnames = dict(page.hostnames)
+    for row in page.rows:
+        names = tuple(hostnames.get(worker, "N/A") for worker in row.workers)
+        body, variants = page.bodies[row.body], page.variants[row.variants]
+        yield Task(job, row, body, variants, page.settings[row.settings], names)
 
 
 def resolve(body: TaskBody, values: dict[str, str]) -> TaskPaths:

@@ -73,6 +73,7 @@ def read_compatible_job(reader: Reader, root: Node, setting: Setting) -> Submit:
     elif tasks:
         graph = _graph(reader, tasks, setting)
     else:
+        reader.problems.settle()
         reader.refuse(keys["task"][1] if "task" in keys else root, "", "No tasks defined")
     reader.problems.settle()
     return Submit(

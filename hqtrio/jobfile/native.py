@@ -62,6 +62,7 @@ def read_native_job(reader: Reader, root: Node, setting: Setting) -> Submit:
     defaults = _defaults(reader, keys, setting)
     groups = _groups(reader, keys, defaults, setting) if "tasks" in keys else []
     if not groups:
+        reader.problems.settle()
         reader.refuse(keys["tasks"][1] if "tasks" in keys else root, "tasks", "No tasks defined")
     _settle_needs(reader, groups)
     if groups and sum(group.count for group in groups) > MAX_NUMBER + 1:
@@ -84,9 +85,11 @@ def _defaults(reader: Reader, keys: Keys, setting: Setting) -> Keys:
     entry = keys.get("defaults")
     if entry is None:
         return {}
-    found = reader.table(
-        entry[1], "defaults", _SHARED_KEYS, later={*_LATER_KEYS, "array", "entries", "needs"}
-    )
+    keys = reader.table(entry[1], "defaults", _TASK_KEYS, later=_LATER_KEYS)
+    found = {name: named for name, named in keys.items() if name in _SHARED_KEYS}
+    for name, (key, _) in keys.items():
+        if name not in found:
+            reader.refuse(key, f"defaults.{name}", f"`{name}` belongs to a task; move it there")
     read_body(reader, found, "defaults", setting, args=())
     read_settings(reader, found, "defaults", setting)
     _request(reader, found, "defaults")

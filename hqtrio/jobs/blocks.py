@@ -109,6 +109,19 @@ class GraphBlock:
         """The numbers of the tasks that must finish first."""
         return tuple(self.needs[self.needs_from[place] : self.needs_from[place + 1]])
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether tasks share bodies; if none do, only running tasks' bodies are known outside."""
+        return len(self.bodies) < len(self.body_of)
+
+    def drop_body(self, place: int, done: list[int]) -> None:
+        """A task needs its body no more: add the body's number to `done` if nobody does."""
+        index = self.body_of[place]
+        left = self.uses[index] - 1
+        self.uses[index] = left
+        if not left and index in self.made:
+            done.append(self.made.pop(index).number)
+
     def content(self, index: int) -> TaskBody:
         """Body `index` as its tasks' worker gets it."""
         return resolve(self.bodies[index], self.job, self.server_uid)

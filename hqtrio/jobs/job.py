@@ -14,11 +14,6 @@ from typing import Final
 
 from hqtrio.jobs.blocks import ArrayBlock, Block, GraphBlock
 from hqtrio.jobs.executions import (
-    PAGE_BITS,
-    PAGE_MASK,
-    ROW,
-    ROW_BYTES,
-    UNKNOWN_CPU,
     Execution,
     Executions,
 )
@@ -42,6 +37,8 @@ _SWEPT: Final = {
     for state in (CANCELLED, ABORTED)
 }
 _RUNS_MAX: Final = 4096
+_RANGES_FEW: Final = 16
+_TASKS_MANY: Final = 1000
 
 
 class Job:
@@ -219,10 +216,7 @@ class Job:
                 block.done = True
                 done.append(block.body.number)
             return
-        index = block.body_of[position - block.first]
-        block.uses[index] -= 1
-        if not block.uses[index] and index in block.made:
-            done.append(block.made.pop(index).number)
+        block.drop_body(position - block.first, done)
 
     def finish(
         self, position: int, woken: list[int], freed: list[ArrayBlock], done: list[int]
@@ -243,10 +237,7 @@ class Job:
                     if not left and consumer < released:
                         woken.append(first + consumer)
                     edge = edge_next[edge]
-            index = block.body_of[place]
-            block.uses[index] -= 1
-            if not block.uses[index] and index in block.made:
-                done.append(block.made.pop(index).number)
+            block.drop_body(place, done)
         else:
             self.leave(position, done)
             block.unfinished -= 1
@@ -288,16 +279,28 @@ class Job:
             if isinstance(block, ArrayBlock):
                 todo += self._abort_fed(block, whole)
             else:
-                todo += self._abort_near(block, producer - block.first, at, aborted, done)
+                todo += self._abort_near(block, producer - block.first, aborted, done)
             for consumer in self.outside.pop(producer, ()) if self.outside else ():
                 if self.states[consumer] == WAITING:
-                    self.abort_waiting(consumer, at, done)
+                    self.states[consumer] = ABORTED
+                    self.leave(consumer, done)
                     aborted.append(consumer)
                     todo.append(consumer)
-        self.counts[WAITING] -= sum(count for _, count in whole)
-        self.counts[ABORTED] += sum(count for _, count in whole)
-        self.sweeps += [(start, start + count, at) for start, count in whole]
-        return _merged(whole + [(run, 1) for run in aborted])
+        runs = _merged(aborted, whole)
+        total = sum(count for _, count in runs)
+        self.counts[WAITING] -= total
+        self.counts[ABORTED] += total
+        self._date_aborted(runs, total, at)
+        return runs
+
+    def _date_aborted(self, runs: Runs, total: int, at: float) -> None:
+        """Keep when these tasks ended: many at once in ranges, few in their rows."""
+        if len(runs) <= _RANGES_FEW and total >= _TASKS_MANY:
+            self.sweeps += [(start, start + count, at) for start, count in runs]
+            return
+        for start, count in runs:
+            for position in range(start, start + count):
+                self.put_ended(position, at)
 
     def abort_waiting(self, position: int, at: float, done: list[int]) -> None:
         """Abort one task that waits; its consumers are the caller's affair."""
@@ -308,37 +311,28 @@ class Job:
         self.leave(position, done)
 
     def _abort_near(
-        self, block: GraphBlock, place: int, at: float, aborted: list[int], done: list[int]
+        self, block: GraphBlock, place: int, aborted: list[int], done: list[int]
     ) -> list[int]:
         """Abort the consumers of a task inside its own block; says who has consumers elsewhere."""
         first, head, edge_to, edge_next = block.first, block.head, block.edge_to, block.edge_next
-        states, pages, outside = self.states, self.executions.pages, self.outside
-        uses, body_of, made = block.uses, block.body_of, block.made
-        pack, width = ROW.pack_into, ROW_BYTES
-        todo, elsewhere, before = [place], [], len(aborted)
+        states = self.states
+        todo, places = [place], []
         while todo:
             edge = head[todo.pop()]
             while edge >= 0:
                 place = edge_to[edge]
-                edge = edge_next[edge]
-                consumer = first + place
-                if states[consumer]:
-                    continue
-                states[consumer] = ABORTED
-                page = pages[consumer >> PAGE_BITS] or self.executions.page(consumer)
-                pack(page, (consumer & PAGE_MASK) * width, 0.0, at, 0, UNKNOWN_CPU, 0)
-                index = body_of[place]
-                uses[index] -= 1
-                if not uses[index] and index in made:
-                    done.append(made.pop(index).number)
-                aborted.append(consumer)
-                if head[place] >= 0:
+                if not states[first + place]:
+                    states[first + place] = ABORTED
+                    places.append(place)
                     todo.append(place)
-                if outside and consumer in outside:
-                    elsewhere.append(consumer)
-        self.counts[WAITING] -= len(aborted) - before
-        self.counts[ABORTED] += len(aborted) - before
-        return elsewhere
+                edge = edge_next[edge]
+        aborted += [first + place for place in places]
+        if block.is_shared:
+            for place in places:
+                block.drop_body(place, done)
+        if not self.outside:
+            return []
+        return [first + place for place in places if first + place in self.outside]
 
     def _abort_fed(self, block: ArrayBlock, whole: Runs) -> list[int]:
         """Abort the arrays that wait for this one; says which of their tasks others wait for."""
@@ -361,12 +355,17 @@ class Job:
         return more
 
 
-def _merged(runs: Runs) -> Runs:
-    """The runs sorted, adjacent ones made one."""
+def _merged(positions: list[int], runs: Runs) -> Runs:
+    """The positions and runs as sorted runs, adjacent ones made one."""
     merged: Runs = []
-    for start, count in sorted(runs):
-        if merged and merged[-1][0] + merged[-1][1] == start:
-            merged[-1] = (merged[-1][0], merged[-1][1] + count)
-        else:
-            merged.append((start, count))
-    return merged
+    start = end = -1
+    positions.sort()
+    for position in positions:
+        if position != end:
+            if end >= 0:
+                merged.append((start, end - start))
+            start = position
+        end = position + 1
+    if end >= 0:
+        merged.append((start, end - start))
+    return sorted(merged + runs)

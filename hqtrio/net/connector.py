@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +17,7 @@ from trio_websocket import ConnectionRejected
 from hqtrio.errors import Refused, RemoteFault, Unreachable
 from hqtrio.net.access import Endpoint, Role
 from hqtrio.net.connection import Connection
-from hqtrio.net.stream import RawStream, WatchedStream, describe
+from hqtrio.net.stream import RawStream, WatchedStream, describe, pending_alert
 from hqtrio.net.tls import client_context
 from hqtrio.net.websocket import UNREAD_MAX, WebSocketTransport, ask_websocket, rejection
 
@@ -85,6 +86,7 @@ class _Dialer:
     async def _open(self, nursery: trio.Nursery) -> WebSocketTransport | BaseException | None:
         endpoint = self._endpoint
         raw = self._raw = RawStream(await self._open_socket())
+        raw.trusted = True
         if endpoint.secret_key is None:
             stream = WatchedStream(raw, UNREAD_MAX)
             result = await ask_websocket(nursery, raw, stream, endpoint.host, self._role)
@@ -94,11 +96,10 @@ class _Dialer:
             try:
                 await tls.do_handshake()  # says nothing yet about our own certificate
             except trio.BrokenResourceError as error:
+                await raw.last_words(pending_alert(tls))  # the server's log should say why
                 return error.__cause__ or error
             stream = WatchedStream(tls, UNREAD_MAX)
             result = await ask_websocket(nursery, raw, stream, name, self._role)
-        if isinstance(result, WebSocketTransport):
-            raw.trusted = True
         return result
 
     async def _open_socket(self) -> trio.SocketStream:
@@ -111,7 +112,9 @@ class _Dialer:
             if any(cause.errno == errno.EHOSTUNREACH for cause in causes) and _is_local(host):
                 with contextlib.suppress(OSError):
                     return await trio.open_tcp_stream("localhost", port)
-            raise self._unreachable(causes[0].strerror or str(causes[0])) from error
+            raise self._unreachable(_describe(causes[0] if causes else error)) from error
+        except UnicodeError as error:
+            raise self._unreachable("that is not a host name") from error
 
     def _unreachable(self, reason: str) -> Unreachable:
         return Unreachable(f"{self._endpoint.address} is unreachable: {reason}")
@@ -156,6 +159,11 @@ def _leaves(error: BaseException) -> Iterator[OSError]:
         yield from _leaves(cause)
     elif isinstance(error, OSError):
         yield error
+
+
+def _describe(error: OSError) -> str:
+    # Only the name look-up has numbers below 0; the others repeat the address in their text.
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else describe(error)
 
 
 def _is_local(host: str) -> bool:

@@ -33,9 +33,11 @@ def instances(directory: Path) -> list[Path]:
     """The numbered directories, oldest first."""
     found: list[tuple[int, Path]] = []
     with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.name.isascii() and entry.name.isdigit() and entry.is_dir():
-                found.append((int(entry.name), directory / entry.name))
+        found.extend(
+            (int(entry.name), directory / entry.name)
+            for entry in entries
+            if entry.name.isascii() and entry.name.isdigit() and entry.is_dir()
+        )
     return [path for _, path in sorted(found)]
 
 

@@ -20,7 +20,7 @@ import trio
 from hqtrio.errors import InputError, RemoteFault
 from hqtrio.net.access import Role
 from hqtrio.net.connection import Connection
-from hqtrio.net.stream import RawStream, WatchedStream, describe
+from hqtrio.net.stream import RawStream, WatchedStream, describe, pending_alert
 from hqtrio.net.tls import server_context
 from hqtrio.net.websocket import UNREAD_MAX, WebSocketTransport, accept_websocket
 
@@ -189,9 +189,7 @@ class _Port:
         reason = ""
         with scope:
             try:
-                transport = await self._greet(nursery, raw)
-                raw.trusted = True
-                return transport
+                return await self._greet(nursery, raw)
             except (_Refused, RemoteFault) as refusal:
                 reason = str(refusal)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -224,8 +222,7 @@ class _Port:
             await tls.do_handshake()
         except trio.BrokenResourceError as error:
             cause = error.__cause__ or error
-            # trio raises before it sends what OpenSSL left here; a test pins the private name.
-            alert = tls._outgoing.read()
+            alert = pending_alert(tls)
             if getattr(cause, "reason", None) == "HTTP_REQUEST":
                 text = f"the {self._role} port demands a credential".encode()
                 alert = PLAIN_ANSWER % (len(text), text)

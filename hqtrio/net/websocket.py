@@ -65,12 +65,13 @@ class _Reader:
             self.ended.set()
 
     async def unless_ended(self, run: Callable[[], Awaitable[T]]) -> T | None:
-        """What `run` returns, or None if the reader ended first."""
+        """What `run` returns, or None if the reader or the connection ended first."""
         result: T | None = None
 
         async def race() -> None:
             nonlocal result
-            result = await run()
+            with contextlib.suppress(ConnectionClosed, LocalProtocolError):
+                result = await run()
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
@@ -79,8 +80,10 @@ class _Reader:
             nursery.cancel_scope.cancel()
         return result
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
+        """Nobody reads any more."""
         self._scope.cancel()
+        await self.ended.wait()
 
 
 class WebSocketTransport:
@@ -93,6 +96,7 @@ class WebSocketTransport:
         self._stream = stream
         self._reader = reader
         self._websocket = websocket
+        self._closed_here = False
 
     async def send(self, frame: bytes) -> None:
         try:
@@ -115,19 +119,23 @@ class WebSocketTransport:
     async def close(self, reason: str) -> None:
         code = CODE_REFUSED if reason else CODE_NORMAL
         text = reason.encode()[:REASON_BYTES].decode(errors="ignore") or None
-        # A refusal is heard even if the one who closes is being cancelled.
-        with trio.CancelScope(shield=bool(reason)) as scope:
-            scope.deadline = trio.current_time() + CLOSE_S
-            await self._reader.unless_ended(lambda: self._websocket.aclose(code, text))
-            self._reader.stop()
-            if self._websocket.closed and self._websocket.closed.code == CODE_TOO_BIG:
-                await self._raw.last_words(b"", drain_bytes=DRAIN_BYTES)
-        self._reader.stop()
-        with trio.CancelScope(shield=True):
-            await trio.aclose_forcefully(self._raw)
+        self._closed_here = self._closed_here or self._websocket.closed is None
+        try:
+            # A refusal is heard even if the one who closes is being cancelled.
+            with trio.move_on_after(CLOSE_S, shield=bool(reason)):
+                await self._reader.unless_ended(lambda: self._websocket.aclose(code, text))
+                await self._reader.stop()
+                if self._websocket.closed and self._websocket.closed.code == CODE_TOO_BIG:
+                    await self._raw.last_words(b"", drain_bytes=DRAIN_BYTES)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(self._raw)
+                await self._reader.stop()
 
     def _ended(self) -> ConnectionEnded:
         closed = self._websocket.closed
+        if self._closed_here:
+            return ConnectionEnded("closed here")
         if closed is not None and closed.code == CODE_TOO_BIG:
             return ConnectionEnded(f"a frame over the limit of {FRAME_MAX} bytes was refused")
         if closed is None or closed.code == CODE_BROKEN:
@@ -164,13 +172,13 @@ async def accept_websocket(
         body = f"this is the {role} port"
         await reader.unless_ended(lambda: request.reject(STATUS_NOT_FOUND, body=body.encode()))
     else:
+        raw.trusted = True  # from its side, frames may follow as soon as it is accepted
         websocket = await reader.unless_ended(lambda: request.accept(subprotocol=PROTOCOL))
         if websocket is not None:
             stream.unread = 0
             return WebSocketTransport(raw, stream, reader, websocket)
         fault = f"gone during the upgrade ({describe(stream.reason)})"
-    reader.stop()
-    await reader.ended.wait()
+    await reader.stop()
     await raw.last_words(b"")
     raise RemoteFault(fault)
 
@@ -194,7 +202,7 @@ async def ask_websocket(
     if websocket is None:
         return reader.error or stream.reason
     if websocket.subprotocol != PROTOCOL:
-        reader.stop()
+        await reader.stop()
         spoken = printable(websocket.subprotocol or "") or "none"
         return Refused(f"refused: the server speaks protocol {spoken}, this program {PROTOCOL}")
     stream.unread = 0

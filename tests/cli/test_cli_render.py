@@ -73,9 +73,7 @@ BODY = TaskBody(
 
 def details(row, submits=None, ids=((0, 3, 1),), workers=(), hostnames=(), finished_at=AT + 61.5):
     part = SubmitPartInfo("/work", (ArrayPart(BODY, ids, ONE_CPU, TaskSettings()),))
-    return JobDetails(
-        row, None, AT, finished_at, submits or (part,), ids, workers, hostnames
-    )
+    return JobDetails(row, None, AT, finished_at, submits or (part,), ids, workers, hostnames)
 
 
 def tasks_page(*rows, hostnames=((1, "node1"), (2, "node2"))):

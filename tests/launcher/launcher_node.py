@@ -29,6 +29,8 @@ from hqtrio.worker.orders import (
 )
 
 PATIENCE_S = 30
+OUT = Output((Field.TASK_ID, ".out"))
+ERR = Output((Field.TASK_ID, ".err"))
 
 
 @dataclass
@@ -62,8 +64,8 @@ class Node:
         *args: str | bytes,
         env: dict[str, str] | None = None,
         cwd: tuple[str | int, ...] | None = None,
-        stdout: Output | None = Output((Field.TASK_ID, ".out")),
-        stderr: Output | None = Output((Field.TASK_ID, ".err")),
+        stdout: Output | None = OUT,
+        stderr: Output | None = ERR,
         stdin: bytes = b"",
         task_dir: bool = False,
         script: bytes = b"",
@@ -147,9 +149,7 @@ class Node:
 
     async def text(self, name: str) -> str:
         """A line that a task is about to write."""
-        with trio.fail_after(PATIENCE_S):
-            while not self.read(name).endswith("\n"):
-                await trio.sleep(0.002)
+        await true(lambda: self.read(name).endswith("\n"))
         return self.read(name).strip()
 
     def alive(self) -> list[int]:
@@ -158,6 +158,13 @@ class Node:
 
     async def all_gone(self) -> None:
         await gone(self.mark)
+
+
+async def true(condition: Callable[[], bool]) -> None:
+    """What other processes do, and nobody tells us, is so."""
+    with trio.fail_after(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.003)
 
 
 def marked(mark: str) -> list[int]:
@@ -173,14 +180,20 @@ def marked(mark: str) -> list[int]:
     return found
 
 
+def lives(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 async def gone(mark: str) -> None:
-    with trio.fail_after(PATIENCE_S):
-        while marked(mark):
-            await trio.sleep(0.005)
+    await true(lambda: not marked(mark))
 
 
 @asynccontextmanager
-async def open_node(place: Path) -> AsyncIterator[Node]:
+async def open_node(place: Path, *, silence_s: float = 10.0) -> AsyncIterator[Node]:
     mark = f"HQ_TEST_MARK={uuid.uuid4().hex}"
     node: Node | None = None
 
@@ -188,7 +201,7 @@ async def open_node(place: Path) -> AsyncIterator[Node]:
         assert node is not None
         node.hear(answer)
 
-    async with open_launchers(hear) as launchers:
+    async with open_launchers(hear, silence_s=silence_s) as launchers:
         node = Node(launchers, place, mark)
         launchers.start(1)
         await node.until(lambda: LauncherReady(1) in node.said)

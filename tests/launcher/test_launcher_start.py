@@ -170,12 +170,25 @@ async def test_an_impossible_directory_refuses_after_the_start(node: Node) -> No
     assert refusal.text.startswith("Could not create working directory `/proc/nope`: ")
 
 
+async def test_a_directory_of_any_depth_is_made(node: Node) -> None:
+    depth = 1500
+    body = node.body("true", cwd=("d/" * depth,), stdout=None, stderr=None)
+    node.run(body, 1)
+    assert (await node.end_of(1)).status == 0
+    body = node.body("true", cwd=("d/" * 5000,), stdout=None, stderr=None)
+    node.run(body, 2)
+    assert "File name too long (os error 36)" in (await node.refusal_of(2)).text
+    assert os.system(f"rm -r '{node.place}/d'") == 0  # pytest's own clean-up recurses
+
+
 async def test_both_outputs_in_one_file_follow_each_other(node: Node) -> None:
     script = "for i in 1 2 3; do echo out $i; echo err $i >&2; done"
     body = node.body("sh", "-c", script, stdout=Output(("both",)), stderr=Output((HERE, "/both")))
     node.run(body, 1)
     await node.end_of(1)
-    assert node.read("both").split() == "out 1 err 1 out 2 err 2 out 3 err 3".split()
+    assert node.read("both").splitlines() == [
+        f"{who} {i}" for i in (1, 2, 3) for who in ("out", "err")
+    ]
 
 
 async def test_paths_may_hold_any_bytes(node: Node) -> None:

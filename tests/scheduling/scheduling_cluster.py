@@ -255,6 +255,7 @@ class Cluster:
         self.ended = []  # (task, ending)
         self.cancelled = set()
         self.gone = []
+        self.refusals = []  # why links were closed
         self._next_job = 1
         self._worker_ids = 0
         self._bodies = 0
@@ -313,6 +314,7 @@ class Cluster:
                     if link in self.workers:
                         self.workers[link].frames.append(messages)
                 case CloseLink(link, reason):
+                    self.refusals.append(reason)
                     if link in self.workers:
                         self.workers.pop(link).closed = reason
                 case Fact(value):

@@ -1,0 +1,1 @@
+"""The server process: journal, server and scheduler cores; edges towards clients and workers."""

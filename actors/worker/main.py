@@ -1,0 +1,135 @@
+"""The worker process: how it begins, what it listens to, and what it leaves behind (nothing)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import trio
+
+from actors.kit.mailbox import Mailbox
+from actors.worker.hardware import describe
+from actors.worker.launchers import count_launchers, open_launchers
+from actors.worker.leftovers import kill_leftovers
+from actors.worker.manager import Manager, find_manager
+from actors.worker.places import WORK_DIR_VARIABLE, Places, open_places
+from actors.worker.settings import WorkerSettings
+from actors.worker.supervisor import Supervisor, open_mailbox
+from hqtrio import __version__
+from hqtrio.errors import InputError
+from hqtrio.messages.worker import ToWorker
+from hqtrio.model.resources import CPUS, UNIT
+from hqtrio.model.worker import WorkerConfig
+from hqtrio.net.access import read_access
+from hqtrio.net.connector import connect
+from hqtrio.worker.events import Event, StopAsked
+from hqtrio.worker.launch import Site
+from hqtrio.worker.machine import WorkerMachine
+
+__all__ = ["WorkerSettings", "run_worker"]
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_MIN_S: Final = 0.15
+KEY_BYTES: Final = 16
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP)
+
+
+async def run_worker(
+    settings: WorkerSettings,
+    *,
+    on_registered: Callable[[int, WorkerConfig], None],
+    stop: trio.Event | None = None,
+    signals: bool = True,
+) -> int:
+    """Work for a server until told to end; the exit code.
+
+    `on_registered` is called whenever the server has given this process a worker id. SIGINT,
+    SIGTERM and SIGTSTP, or `stop`, end it gracefully. InputError if it cannot begin.
+    """
+    if not settings.heartbeat_s > HEARTBEAT_MIN_S:
+        raise InputError("--heartbeat: the interval must be longer than 150 ms")
+    if not 0.0 <= settings.min_utilization <= 1.0:
+        raise InputError("Minimal utilization has to be in the interval [0.0, 1.0].")
+    endpoint = read_access(settings.server_dir, "worker").endpoint("worker")
+    if endpoint.secret_key is None:
+        log.warning("No worker key: Unauthenticated and unencrypted connection to server")
+    manager = find_manager(settings.manager, os.environ)
+    with open_places(settings.work_dir) as places:
+        kill_leftovers(places.work_dir)
+        config = _configure(settings, manager, places)
+        cores = next(pool.size for pool in config.descriptor.pools if pool.resource == CPUS)
+        machine = WorkerMachine(
+            config,
+            _site(places),
+            worker_key=secrets.token_bytes(KEY_BYTES),
+            launchers=count_launchers(cores // UNIT),
+        )
+        mailbox = open_mailbox()
+        async with trio.open_nursery() as nursery:
+            if signals:
+                await nursery.start(_obey_signals, mailbox)
+            if stop is not None:
+                nursery.start_soon(_obey_event, stop, mailbox)
+            async with open_launchers(mailbox.tell) as crew:
+                ended = await Supervisor(
+                    machine,
+                    mailbox,
+                    crew,
+                    partial(connect, endpoint, "worker", ToWorker),
+                    heartbeat_s=settings.heartbeat_s,
+                    on_joined=lambda worker, _: on_registered(worker, config),
+                ).run()
+            nursery.cancel_scope.cancel()
+    if ended.code:
+        log.error("%s", ended.why)
+    return ended.code
+
+
+def _configure(settings: WorkerSettings, manager: Manager, places: Places) -> WorkerConfig:
+    hostname = settings.hostname or socket.gethostname()
+    return WorkerConfig(
+        hostname=hostname,
+        listen_address=hostname,
+        work_dir=str(places.work_dir),
+        group=settings.group or manager.job_id or "default",
+        descriptor=describe(settings, under_slurm=manager.name == "SLURM"),
+        heartbeat_s=settings.heartbeat_s,
+        idle_timeout_s=settings.idle_timeout_s,
+        time_limit_s=settings.time_limit_s,
+        overview_interval_s=settings.overview_interval_s,
+        on_server_lost=settings.on_server_lost,
+        min_utilization=settings.min_utilization,
+        retract_check_s=settings.retract_check_s,
+        pid=os.getpid(),
+        manager=manager.name,
+        manager_job_id=manager.job_id,
+        version=__version__,
+        zero_cost=settings.zero_cost,
+    )
+
+
+def _site(places: Places) -> Site:
+    work_dir = str(places.work_dir)
+    environment = {**os.environb, WORK_DIR_VARIABLE: os.fsencode(work_dir)}
+    return Site(tuple(environment.items()), os.fsencode(places.program), work_dir)
+
+
+async def _obey_signals(
+    mailbox: Mailbox[Event], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(*SIGNALS) as received:
+        task_status.started()
+        async for number in received:
+            mailbox.tell(StopAsked(f"received {signal.Signals(number).name}"))
+
+
+async def _obey_event(stop: trio.Event, mailbox: Mailbox[Event]) -> None:
+    await stop.wait()
+    mailbox.tell(StopAsked("asked to stop"))

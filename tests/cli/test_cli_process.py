@@ -1,0 +1,70 @@
+"""The program as a process of its own: start-up, pipes, exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+HQ = [sys.executable, "-m", "hqtrio"]
+
+
+@pytest.mark.parametrize(
+    "module", ["job", "task", "worker", "server", "submit", "job_wait", "job_cat"]
+)
+def test_a_client_command_does_not_load_what_it_does_not_need(module):
+    program = f"""
+import sys
+from hqtrio.cli.main import run
+from hqtrio.cli.session import Session
+import hqtrio.cli.{module}, hqtrio.client, hqtrio.cli.render.tables
+heavy = "rich cryptography yaml psutil actors tomllib asyncio".split()
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_reading_the_command_line_loads_neither_trio_nor_the_client():
+    program = """
+import sys
+from hqtrio.cli.main import run
+from hqtrio.cli.session import Session
+code = run(["job", "--foo"], Session())
+print(code, [name for name in ("trio", "msgspec", "ssl", "hqtrio.client") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.stdout == "2 []\n"
+
+
+def test_a_reader_that_is_gone_ends_the_program_silently():
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run([*HQ, "--help"], stdout=write, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(write)
+
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["--version"], 0, ""),
+        (["job"], 2, "Usage: hqtrio job"),
+        (["job", "--foo"], 2, "error: unexpected argument '--foo' found"),
+        (["job", "list", "--server-dir", "/nowhere"], 1, "No running instance of"),
+        (["job", "list", "--server-dir", "/etc/passwd"], 1, "Invalid server directory"),
+    ],
+)
+def test_exit_codes(words, code, text):
+    done = subprocess.run([*HQ, *words], capture_output=True, text=True, check=False)
+
+    assert done.returncode == code
+    assert text in done.stderr
