@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -75,8 +76,10 @@ def start(session: Session, daemon: bool, **parameters: Any) -> None:
 
     def on_ready(details: ServerDetails) -> None:
         shown = msgspec.structs.replace(details, server_dir=session.server_dir)
-        session.render.server(shown, started=True)
-        session.out.flush()
+        # A reader that left, as in `server start | head -1`, is no reason to stop serving.
+        with suppress(BrokenPipeError):
+            session.render.server(shown, started=True)
+            session.out.flush()
         if detached is not None:
             detached.ready(Path(details.server_dir), msgspec.structs.asdict(shown))
 

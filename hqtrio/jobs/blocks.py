@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
-from hqtrio.jobs.bodies import resolve
+from hqtrio.jobs.bodies import Resolver
 from hqtrio.messages.scheduling import Body, EntrySlice
 from hqtrio.model.job import Ranges
 from hqtrio.model.resources import Variants
@@ -64,13 +64,12 @@ class GraphBlock:
         "edge_to",
         "first",
         "head",
-        "job",
         "made",
         "needs",
         "needs_from",
         "outside",
         "released",
-        "server_uid",
+        "resolver",
         "settings",
         "settings_of",
         "unmet",
@@ -79,9 +78,8 @@ class GraphBlock:
         "variants_of",
     )
 
-    def __init__(self, server_uid: str) -> None:
-        self.server_uid = server_uid
-        self.job = 0
+    def __init__(self) -> None:
+        self.resolver = Resolver(0, "")  # of no job yet
         self.first = 0
         self.released = 0
         self.dead = False
@@ -124,7 +122,7 @@ class GraphBlock:
 
     def content(self, index: int) -> TaskBody:
         """Body `index` as its tasks' worker gets it."""
-        return resolve(self.bodies[index], self.job, self.server_uid)
+        return self.resolver.resolve(self.bodies[index])
 
 
 Block = ArrayBlock | GraphBlock

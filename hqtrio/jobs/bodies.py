@@ -13,26 +13,47 @@ _ARGS_SHOWN: Final = 128
 _ARG_BYTES_SHOWN: Final = 256
 
 
-def resolve(body: TaskBody, job: int, server_uid: str) -> TaskBody:
-    """The body with every path as complete as it can be before its tasks are started.
+class Resolver:
+    """Completes the paths of one job's bodies as far as is possible before tasks are started.
 
-    A path becomes absolute as soon as no placeholder is left in it.
+    A path becomes absolute as soon as no placeholder is left in it. Bodies of one graph mostly
+    share their paths, so the last ones are remembered.
     """
-    names = {"JOB_ID": str(job), "SUBMIT_DIR": body.submit_dir, "SERVER_UID": server_uid}
-    cwd = _absolute(fill(body.cwd, names), body.submit_dir) if body.cwd else body.submit_dir
-    stream_dir = body.stream_dir
-    if stream_dir:
-        stream_dir = _absolute(fill(stream_dir, names), body.submit_dir)
-    # A relative working directory means something else inside another path, so it stays a name.
-    if cwd.startswith("/"):
-        names["CWD"] = cwd
-    return msgspec.structs.replace(
-        body,
-        cwd=cwd,
-        stdout=_output(body.stdout, names, cwd),
-        stderr=_output(body.stderr, names, cwd),
-        stream_dir=stream_dir,
-    )
+
+    __slots__ = ("_job", "_key", "_paths", "_server_uid")
+
+    def __init__(self, job: int, server_uid: str) -> None:
+        self._job = job
+        self._server_uid = server_uid
+        self._key: tuple[object, ...] = ()
+        self._paths: tuple[str, Stdio, Stdio, str] = ("", Stdio(None), Stdio(None), "")
+
+    def resolve(self, body: TaskBody) -> TaskBody:
+        """The body with completed paths."""
+        key = (body.cwd, body.stdout, body.stderr, body.submit_dir, body.stream_dir)
+        if key != self._key:
+            self._key, self._paths = key, self._complete(body)
+        cwd, stdout, stderr, stream_dir = self._paths
+        return msgspec.structs.replace(
+            body, cwd=cwd, stdout=stdout, stderr=stderr, stream_dir=stream_dir
+        )
+
+    def _complete(self, body: TaskBody) -> tuple[str, Stdio, Stdio, str]:
+        names = {
+            "JOB_ID": str(self._job),
+            "SUBMIT_DIR": body.submit_dir,
+            "SERVER_UID": self._server_uid,
+        }
+        cwd = _absolute(fill(body.cwd, names), body.submit_dir)
+        stream_dir = body.stream_dir
+        if stream_dir:
+            stream_dir = _absolute(fill(stream_dir, names), body.submit_dir)
+        # A relative working directory means something else inside another path, so it stays
+        # a name.
+        if cwd.startswith("/"):
+            names["CWD"] = cwd
+        stdout, stderr = _output(body.stdout, names, cwd), _output(body.stderr, names, cwd)
+        return cwd, stdout, stderr, stream_dir
 
 
 def _output(output: Stdio, names: dict[str, str], cwd: str) -> Stdio:

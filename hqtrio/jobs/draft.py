@@ -8,7 +8,7 @@ from typing import Final
 from hqtrio.errors import InputError, RemoteFault
 from hqtrio.ids import MAX_NUMBER
 from hqtrio.jobs.blocks import ArrayBlock, GraphBlock
-from hqtrio.jobs.bodies import resolve
+from hqtrio.jobs.bodies import Resolver
 from hqtrio.jobs.checks import (
     check_body,
     check_head,
@@ -58,10 +58,10 @@ class _Entries:
 class Draft:
     """A submit that does not exist yet. `job` is the open job that it goes to, if any."""
 
-    def __init__(self, submit: Submit, job: Job | None, server_uid: str) -> None:
+    def __init__(self, submit: Submit, job: Job | None) -> None:
         self.submit = submit
         self._job = job
-        self._graph = GraphBlock(server_uid)
+        self._graph = GraphBlock()
         self._graph_numbers = Numbering()  # positions are places in the graph
         self._array_numbers = Numbering()
         self._entries: dict[int, _Entries] = {}
@@ -208,7 +208,7 @@ class Draft:
             raise InputError(f"Task ids above {MAX_NUMBER} are not possible.")
 
     def create(
-        self, job: Job, server_uid: str, bodies: BodyNumbers, at: float
+        self, job: Job, server_uid: str, bodies: BodyNumbers
     ) -> tuple[list[ArrayBlock | GraphBlock], list[int], tuple[Ranges, ...]]:
         """Make the tasks of a checked draft part of the job.
 
@@ -216,6 +216,7 @@ class Draft:
         numbers of each array.
         """
         first_block = len(job.blocks)
+        resolver = Resolver(job.id, server_uid)
         largest = max(
             self._array_numbers.largest, self._graph_numbers.largest, job.numbering.largest
         )
@@ -225,11 +226,11 @@ class Draft:
                 ranges = ((largest + 1, spec.count, 1),)
                 largest += spec.count
             self._create_array(
-                job, spec, ranges, self._entries.get(index), first_block, server_uid, bodies
+                job, spec, ranges, self._entries.get(index), first_block, resolver, bodies
             )
         doomed: list[int] = []
         if self._graph.count:
-            doomed = self._create_graph(job)
+            doomed = self._create_graph(job, resolver)
         job.submits.append((self.submit.submit_dir, first_block, len(job.blocks)))
         blocks = job.blocks[first_block:]
         numbers = tuple(block.ranges for block in blocks if isinstance(block, ArrayBlock))
@@ -242,13 +243,13 @@ class Draft:
         ranges: Ranges,
         entries: _Entries | None,
         first_block: int,
-        server_uid: str,
+        resolver: Resolver,
         bodies: BodyNumbers,
     ) -> None:
         block = ArrayBlock(
             first=job.count,
             count=spec.count,
-            body=Body(bodies.take(), job.id, resolve(spec.body, job.id, server_uid)),
+            body=Body(bodies.take(), job.id, resolver.resolve(spec.body)),
             variants=spec.variants,
             settings=spec.settings,
             ranges=ranges,
@@ -272,9 +273,9 @@ class Draft:
                 block.waits += 1
                 job.linked = True
 
-    def _create_graph(self, job: Job) -> list[int]:
+    def _create_graph(self, job: Job, resolver: Resolver) -> list[int]:
         block = self._graph
-        block.job = job.id
+        block.resolver = resolver
         block.first = job.count
         job.add_block(block)
         job.grow(block.count)

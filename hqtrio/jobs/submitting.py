@@ -108,8 +108,8 @@ class Submitting:
 
     def _draft(self, submit: Submit) -> Draft:
         if submit.head is not None:
-            return Draft(submit, None, self._server_uid)
-        return Draft(submit, self._job(submit.job), self._server_uid)
+            return Draft(submit, None)
+        return Draft(submit, self._job(submit.job))
 
     def _job(self, number: int) -> Job:
         job = self._tables.jobs.get(number)
@@ -145,7 +145,7 @@ class Submitting:
         if submit.key:
             tables.keys[submit.key] = job.id
             job.keys.append(submit.key)
-        blocks, doomed, numbers = draft.create(job, self._server_uid, tables.bodies, at)
+        blocks, doomed, numbers = draft.create(job, self._server_uid, tables.bodies)
         tables.out.record(SubmitCommitted(submission, job.id, numbers, at))
         if doomed:
             abort_doomed(tables, job, doomed, at)

@@ -261,7 +261,7 @@ class Mirror:
         """Free the claim of a slot that the worker has closed."""
         slot = self.slots.pop(number)
         self.pools.release(slot.request, slot.taken)
-        pass
+        self.no_fit.clear()
         klass = slot.klass
         klass.slots -= 1
         stake = self.stakes[klass.id]

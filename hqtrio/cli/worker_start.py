@@ -1,0 +1,163 @@
+"""`worker start` and `worker hwdetect`."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from logging import getLogger
+from pathlib import Path
+from typing import Any, Final
+
+from hqtrio import __version__
+from hqtrio.cli import values
+from hqtrio.cli.parsing import Choice, command, flag, option
+from hqtrio.cli.session import Session
+from hqtrio.errors import InputError
+from hqtrio.messages.client import WorkerRow
+from hqtrio.model.resources import Pool
+from hqtrio.model.worker import OnServerLost, WorkerConfig
+from hqtrio.units import parse_duration
+from hqtrio.worker.definitions import parse_cpus, parse_resource
+from hqtrio.worker.hardware import DETECTABLE
+
+log = getLogger(__name__)
+
+ON_SERVER_LOST: Final = {
+    "stop": OnServerLost.STOP,
+    "finish-running": OnServerLost.FINISH_RUNNING,
+    "reconnect": OnServerLost.RECONNECT,
+}
+
+
+def detectable(text: str) -> tuple[str, ...]:
+    """`all`, `none`, or names of resources separated by commas."""
+    if text == "all":
+        return DETECTABLE
+    if text == "none":
+        return ()
+    names = tuple(text.split(","))
+    for name in names:
+        if name in ("all", "none"):
+            raise InputError(f"`{name}` cannot be combined with others")
+        if name not in DETECTABLE:
+            raise InputError(f"possible values: all, none, {', '.join(DETECTABLE)}")
+    return names
+
+
+def cpus(text: str) -> Pool | str:
+    """The pool; a kind of pool that cpus cannot have is left for the command to refuse."""
+    try:
+        return parse_cpus(text)
+    except InputError as error:
+        if "cannot be used with CPUs" in str(error):
+            return text
+        raise
+
+
+@command("start")
+@option("--cpus", read=cpus, help="CPUs: 8, 2x4, [0,1,4], range(0-7) (default: all found).")
+@option(
+    "--resource",
+    "resources",
+    read=parse_resource,
+    multiple=True,
+    metavar="NAME=DEFINITION",
+    help="Another resource: gpus=[0,1], mem=sum(1000).",
+)
+@option(
+    "--detect-resources",
+    "detect",
+    read=detectable,
+    default="all",
+    metavar="NAMES",
+    help="Which resources are looked for: all, none, or a list.",
+)
+@flag("--no-hyper-threading", help="Use one hardware thread per core.")
+@option("--group", help="Multi-node tasks stay inside one group.")
+@option(
+    "--idle-timeout",
+    "idle_timeout_s",
+    read=parse_duration,
+    metavar="IDLE_TIMEOUT",
+    help="Stop after this time without work (default: the server's).",
+)
+@option(
+    "--time-limit",
+    "time_limit_s",
+    read=parse_duration,
+    metavar="TIME_LIMIT",
+    help="Stop after this time.",
+)
+@option(
+    "--heartbeat",
+    "heartbeat_s",
+    read=values.heartbeat,
+    default="8s",
+    metavar="HEARTBEAT",
+    help="How often the worker says that it is alive.",
+)
+@option(
+    "--on-server-lost",
+    read=Choice(ON_SERVER_LOST),
+    default="reconnect",
+    metavar="POLICY",
+    help="stop, finish-running (end after the running tasks), or reconnect.",
+)
+@option(
+    "--manager",
+    read=Choice(["detect", "none", "pbs", "slurm"]),
+    default="detect",
+    help="Batch manager that runs this worker: detect, none, pbs, slurm.",
+)
+@option("--hostname", help="Name of this machine (default: what the system says).")
+@option("--work-dir", help="Directory for what tasks leave on this machine for a while.")
+@option("--zero-worker", "zero_cost", is_flag=True, default=False, hidden=True)
+def start(
+    session: Session,
+    cpus: Pool | str | None,
+    no_hyper_threading: bool,
+    work_dir: str | None,
+    **parameters: Any,
+) -> int:
+    """Start a worker; it runs until `worker stop`, Ctrl-C, or a limit."""
+    import trio
+
+    from actors.worker.main import run_worker
+    from actors.worker.settings import WorkerSettings
+
+    log.info("hqtrio %s", __version__)
+    settings = WorkerSettings(
+        server_dir=Path(session.server_dir),
+        cpus=parse_cpus(cpus) if isinstance(cpus, str) else cpus,
+        hyper_threading=not no_hyper_threading,
+        work_dir=None if work_dir is None else Path(work_dir).absolute(),
+        **parameters,
+    )
+    is_shown = False
+
+    def on_registered(worker: int, config: WorkerConfig) -> None:
+        nonlocal is_shown
+        if is_shown:
+            log.info("registered again, as worker %d", worker)
+            return
+        is_shown = True
+        # A reader that left, as in `worker start | head -1`, is no reason to stop working.
+        with suppress(BrokenPipeError):
+            session.render.worker_started(WorkerRow(worker, config, time.time()))
+            session.out.flush()
+
+    async def work() -> int:
+        return await run_worker(settings, on_registered=on_registered)
+
+    return trio.run(work)
+
+
+@command("hwdetect")
+@flag("--no-hyper-threading", help="Count one hardware thread per core.")
+def hwdetect(session: Session, no_hyper_threading: bool) -> None:
+    """Show the resources that a worker on this machine would offer."""
+    from actors.worker.hardware import describe
+    from actors.worker.settings import WorkerSettings
+
+    settings = WorkerSettings(Path(session.server_dir), hyper_threading=not no_hyper_threading)
+    session.render.hardware(describe(settings))
