@@ -63,10 +63,6 @@ class Mailbox(Generic[M]):
         self._arrived, self._drained = ParkingLot(), ParkingLot()
         self.closed = False
 
-    def __len__(self) -> int:
-        """How many messages wait to be taken."""
-        return len(self._queue)
-
     def tell(self, message: M) -> None:
         """Queue now; the dead get no mail."""
         if self.closed:

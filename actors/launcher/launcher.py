@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from actors.launcher.bodies import Output, Pairs, Template
 
 _COMPANY_S = 0.005
+_REAP_MAX = 16  # in one go: each may start a successor, and answers must not wait for all of them
 _HUNT_PAUSE_S = 0.002
 _HUNT_MAX_S = 5.0  # whoever lives longer cannot be killed by us
 _SIGNALLED_MAX = 10_000
@@ -88,15 +89,16 @@ class Launcher:
         poll.register(wake, select.EPOLLIN)
         poll.register(self._fd, select.EPOLLIN)
         received = Frames()
+        dead = False  # somebody may be
         try:
             self._tell()
             while True:
-                at = min(self._send_at, self._hunt_at)
+                at = 0.0 if dead else min(self._send_at, self._hunt_at)
                 wait_s = -1 if at == _NEVER else max(0.0, at - time.monotonic())
                 for fd, _ in poll.poll(wait_s):
                     if fd == wake:
                         os.read(wake, 4096)  # before reaping: a later child writes again
-                        self._reap()
+                        dead = True
                     else:
                         data = os.read(self._fd, frames.READ_BYTES)
                         if not data:
@@ -106,6 +108,8 @@ class Launcher:
                                 self._verbs[verb](*arguments)
                             self._obeyed += 1
                             self._send_within(time.monotonic())
+                if dead:
+                    dead = self._reap()
                 now = time.monotonic()
                 if now >= self._send_at:
                     self._tell()
@@ -231,24 +235,22 @@ class Launcher:
         self._refused.append((task, lane, refusal.prepared, refusal.words, now))
         self._send_at = 0.0
 
-    def _reap(self) -> None:
+    def _reap(self) -> bool:
+        """Bury a number of dead children; False if there are no more."""
         # Until a child execs it shares our memory: up to our own peak, its figure says nothing.
         own_peak = getrusage(RUSAGE_SELF).ru_maxrss
         try:
-            while True:
+            for _ in range(_REAP_MAX):
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
                 if not pid:
-                    return
+                    return False
                 if run := self._running.pop(pid, None):  # else a leftover that we adopted
+                    cpu_s = usage.ru_utime + usage.ru_stime
                     peak = usage.ru_maxrss if usage.ru_maxrss > own_peak else 0
-                    self._end(
-                        run,
-                        os.waitstatus_to_exitcode(status),
-                        usage.ru_utime + usage.ru_stime,
-                        peak,
-                    )
+                    self._end(run, os.waitstatus_to_exitcode(status), cpu_s, peak)
         except ChildProcessError:
-            pass
+            return False
+        return True
 
     def _end(self, run: Run, status: int, cpu_s: float, peak_kib: int) -> None:
         now = time.monotonic()

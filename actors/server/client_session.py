@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from itertools import count
 from typing import Final
@@ -14,8 +15,10 @@ from actors.kit.mailbox import Mailbox
 from actors.server.links import AskRuntime, SchedulerMail, ServerMail, SessionOpened, SessionOutbox
 from hqtrio.jobs.effects import ClientAsked, SessionEnded
 from hqtrio.messages.client import Call, Said, WorkerRow, WorkerRows
-from hqtrio.net.connection import Connection
+from hqtrio.net.connection import Connection, ConnectionEnded
 from hqtrio.scheduling.machine import RuntimeInfo
+
+log = logging.getLogger(__name__)
 
 # Answers in flight: a client that asks this often without reading is cut off.
 OUTBOX_MAX: Final = 1024
@@ -37,9 +40,12 @@ class ClientSessions:
             outbox = SessionOutbox(mailbox)
             await self._server.put(SessionOpened(session, outbox))
             nursery.start_soon(self._write, connection, outbox)
-            while True:
-                for call in await connection.receive():
-                    await self._server.put(ClientAsked(session, call.number, call.request))
+            try:
+                while True:
+                    for call in await connection.receive():
+                        await self._server.put(ClientAsked(session, call.number, call.request))
+            except ConnectionEnded as end:  # clients come and go: nothing to be warned of
+                log.debug("client %d (%s): %s", session, connection.peer, end)
 
         await run_edge(
             run,

@@ -136,8 +136,14 @@ async def run_launcher(
     """
     edge = _Edge(launcher, say)
     ours, theirs = socket.socketpair()
-    with theirs:
-        pid = _spawn(theirs)
+    try:
+        with theirs:
+            pid = _spawn(theirs)
+    except OSError as error:
+        ours.close()
+        log.error("launcher %d cannot be started: %s", launcher, error)
+        say(LauncherDied(launcher))
+        return
     reaper.spare(pid)
     died = False
     try:

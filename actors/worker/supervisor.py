@@ -82,8 +82,8 @@ class Supervisor:
     async def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Say(link, messages):
-                    self._say(link, messages)
+                case Say(number, messages):
+                    self._say(number, messages)
                 case OpenLink(number):
                     link = Link(effect, self._connect, self._mailbox, heartbeat_s=self._heartbeat_s)
                     self._links = {number: link}  # of older ones nothing is wanted any more

@@ -45,7 +45,6 @@ TASK_OPTIONS: Final = (
     option("--array", "ids", read=values.ids, metavar="IDS", help="One task per id: 1-10,20."),
     option("--each-line", metavar="FILE", help="One task per line of the file (HQ_ENTRY)."),
     option("--from-json", metavar="FILE", help="One task per item of a JSON list (HQ_ENTRY)."),
-    option("--cpus", read=values.cpus, help="CPUs of each task: 2, `4 compact!`, all."),
     option("--resource", "resources", read=values.named_need, multiple=True,
            metavar="NAME=REQUEST", help="Another resource that each task needs."),
     option("--env", read=values.variable, multiple=True, metavar="KEY=VALUE",
@@ -65,7 +64,7 @@ TASK_OPTIONS: Final = (
 
 
 def task_options(function: Any) -> Any:
-    """Add the options that describe tasks."""
+    """Add the options that describe tasks, but for `--cpus`."""
     for decorate in reversed(TASK_OPTIONS):
         function = decorate(function)
     return function
@@ -73,6 +72,7 @@ def task_options(function: Any) -> Any:
 
 @client_command("submit", conflicts=CONFLICTS, trailing=True)
 @argument("words", read=str, nargs=-1, required=True, metavar="PROGRAM")
+@option("--cpus", read=values.cpus, help="CPUs of each task: 2, `4 compact!`, all.")
 @task_options
 @option("--job", read=values.whole, help="Add the tasks to this open job.")
 @flag("--wait", help="Wait until the job is completed.")

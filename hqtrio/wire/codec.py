@@ -37,14 +37,16 @@ class Decoder(Generic[T]):
     """Turns frames into messages of one type, which may be a union."""
 
     def __init__(self, expects: Any) -> None:
-        self._list = list[expects]
+        # A struct and not the bare list: msgspec remembers what it found out about structs only.
+        self._frame: Any = msgspec.defstruct("Frame", [("frame", list[expects])])
 
     def decode(self, data: bytes) -> list[T]:
         """The messages of one frame; RemoteFault with the reason if it is not one."""
         if len(data) > FRAME_MAX:
             raise RemoteFault(f"frame of {len(data)} bytes is over the limit of {FRAME_MAX}")
         try:
-            messages: list[T] = msgspec.convert(_parse(data), self._list, builtin_types=(bytes,))
+            parts = {"frame": _parse(data)}
+            messages: list[T] = msgspec.convert(parts, self._frame, builtin_types=(bytes,)).frame
         except msgspec.ValidationError as error:
             raise RemoteFault(f"frame with a message of wrong type: {error}") from error
         except (cbor2.CBORError, ValueError, OverflowError, RecursionError) as error:

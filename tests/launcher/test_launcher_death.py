@@ -81,6 +81,14 @@ async def test_a_launcher_that_does_not_answer_is_given_up(tmp_path: Path) -> No
         assert node.alive() == []
 
 
+async def test_a_launcher_that_cannot_be_started_is_told_as_dead(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    node.launchers.start(2)
+    await node.until(lambda: LauncherDied(2) in node.said)
+
+
 WORKER = """
 import sys
 from pathlib import Path

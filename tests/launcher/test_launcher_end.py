@@ -57,6 +57,15 @@ async def test_many_short_tasks_are_each_told_once(node: Node) -> None:
             assert not {run.task for run in said.started} & {end.task for end in said.ended}
 
 
+async def test_answers_do_not_wait_until_every_lane_is_at_its_end(node: Node) -> None:
+    """With many lanes of short tasks there is always somebody to bury."""
+    body = node.body("true", stdout=None, stderr=None)
+    for lane in range(1, 33):
+        node.run(body, *range(lane * 100, lane * 100 + 20), lane=lane)
+    await node.until(lambda: len(node.ends) == 640)
+    assert sum(isinstance(said, LauncherSaid) and bool(said.ended) for said in node.said) > 5
+
+
 # --- task directory, error file, rm-if-finished
 
 
@@ -167,6 +176,7 @@ async def test_taking_back_reaches_into_lanes_and_spares_what_runs(node: Node) -
     assert taken == [((17, (task_id(1, 3), task_id(1, 5))),)]
     node.tell(KillTasks(1, (task_id(1, 1), task_id(1, 4))))
     await node.text("up.2")
+    await node.until(lambda: len(node.ends) == 2)
     assert sorted(end.task for end in node.ends) == [task_id(1, 1), task_id(1, 4)]
     assert not (node.place / "up.3").exists()
 

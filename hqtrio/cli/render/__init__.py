@@ -35,6 +35,10 @@ class Renderer(Protocol):
 
     def job_info(self, reports: Sequence[JobReport], *, now: float) -> None: ...
 
+    def run_result(self, report: JobReport, *, now: float) -> None:
+        """Print how a job that ran here has ended, failed tasks and where their outputs lie."""
+        ...
+
     def task_ids(self, ids: TaskIds) -> None: ...
 
     def tasks(self, tasks: TaskList, *, now: float) -> bool:

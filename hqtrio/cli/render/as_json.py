@@ -108,6 +108,9 @@ class JsonRenderer:
     def job_info(self, reports: Sequence[JobReport], *, now: float) -> None:
         self._print([_job_details(report) for report in reports])
 
+    def run_result(self, report: JobReport, *, now: float) -> None:
+        self._print(_job_details(report))
+
     def task_ids(self, ids: TaskIds) -> None:
         self._print({str(job): list(numbers) for job, numbers in ids.jobs.items()})
 

@@ -65,6 +65,9 @@ class QuietRenderer:
     def job_info(self, reports: Sequence[JobReport], *, now: float) -> None:
         pass
 
+    def run_result(self, report: JobReport, *, now: float) -> None:
+        pass
+
     def task_ids(self, ids: TaskIds) -> None:
         pass
 

@@ -15,6 +15,7 @@ from hqtrio.ids import format_ids
 from hqtrio.messages.client import JobRow, ServerDetails, WorkerRow
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import Descriptor
+from hqtrio.units import format_elapsed
 
 NAME_CHARACTERS_MAX: Final = 50
 
@@ -102,6 +103,28 @@ class TableRenderer:
             few = f" ({len(shown)} shown)" if len(shown) < failed else ""
             self._out.write(f"{failed} tasks failed.{few}\n")
 
+    def run_result(self, report: JobReport, *, now: float) -> None:
+        details = report.details
+        counts = details.row.counts
+        if report.failed:
+            rows: list[list[Cell | str]] = [
+                [str(task.number), Cell(task.row.error, frame.RED), _outputs(task)]
+                for task in report.failed
+            ]
+            self._horizontal(["Task ID", "Error", "Output"], rows)
+            if len(rows) < counts.failed:
+                self._out.write(f"{counts.failed} tasks failed. ({len(rows)} shown)\n")
+        end = now if details.finished_at is None else details.finished_at
+        shares = (
+            ("finished", counts.finished),
+            ("failed", counts.failed),
+            ("aborted", counts.aborted),
+            ("canceled", counts.cancelled),
+        )
+        words = ", ".join(f"{n} {name}" for name, n in shares if n) or "no tasks"
+        took = format_elapsed(end - details.submitted_at)
+        self._out.write(f"Job `{details.row.name}`: {words} in {took}\n")
+
     def task_ids(self, ids: TaskIds) -> None:
         if len(ids.jobs) == 1:
             (numbers,) = ids.jobs.values()
@@ -147,3 +170,11 @@ def _job_line(row: JobRow, *, verbose: bool) -> list[Cell | str]:
         str(total(row.counts)),
     ]
     return [*line, row.cancel_reason or ""] if verbose else line
+
+
+def _outputs(task: Task) -> str:
+    """Files of a task, one per line."""
+    paths = task.paths
+    if paths is None:
+        return ""
+    return "\n".join(path for path in (paths.stderr, paths.stdout) if path is not None)

@@ -1,0 +1,167 @@
+"""`run`: a job on this machine, with a server and a worker that live only as long as it."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from logging import getLogger
+from typing import TYPE_CHECKING, Any, Final
+
+from hqtrio.cli.bar import ProgressLine
+from hqtrio.cli.parsing import argument, command, flag, option
+from hqtrio.cli.render.reports import JobReport
+from hqtrio.cli.session import Session
+from hqtrio.cli.submit import (
+    KEY_BYTES,
+    check_file_options,
+    is_job_file,
+    program_options,
+    task_options,
+)
+from hqtrio.cli.submitting import program_submit, submit_warnings
+from hqtrio.client import Client, Watching
+from hqtrio.messages.client import JobDetails, JobInfo
+from hqtrio.model.job import Submit
+from hqtrio.model.task import TaskState
+
+if TYPE_CHECKING:
+    import trio
+
+    from hqtrio.local.cluster import LocalCluster
+
+log = getLogger(__name__)
+
+EXIT_FAILED: Final = 1
+EXIT_SIGNALLED: Final = 128  # plus the number of the signal
+FAILED_SHOWN_MAX: Final = 20
+RUN_FILE_OPTIONS: Final = frozenset({"name", "max_fails", "priority", "cpus", "no_progress"})
+
+
+@command("run", conflicts=[("each_line", "from_json")], trailing=True)
+@argument("words", read=str, nargs=-1, required=True, metavar="PROGRAM")
+@option("--cpus", help="CPUs of this machine to use: 8, 2x4, [0,1] (default: all).")
+@task_options
+@flag("--no-progress", help="Show only the result.")
+def run(
+    session: Session, words: tuple[str, ...], cpus: str | None, no_progress: bool, **task: Any
+) -> int:
+    """Run a job file or a program here and now; no server is needed.
+
+    CPUs of each task are given by `--resource cpus=N`. The exit code is 0 if every task finished,
+    1 if one did not, 130 after Ctrl-C.
+    """
+    import trio
+
+    submit = _read(session, words, task)
+    worker_args = ["--cpus", cpus] if cpus is not None else []
+    work = _Run(session, submit, worker_args, shows_progress=not no_progress)
+    return trio.run(work.run)
+
+
+def _read(session: Session, words: tuple[str, ...], task: dict[str, Any]) -> Submit:
+    if is_job_file(words):
+        check_file_options(RUN_FILE_OPTIONS)
+        from hqtrio.cli.jobfiles import read_jobfile
+
+        head = {name: task[name] for name in ("name", "max_fails", "priority")}
+        return read_jobfile(words[0], **head)
+    options = program_options(session, words, None, {**task, "cpus": None})
+    for warning in submit_warnings(options):
+        log.warning("%s", warning)
+    return program_submit(options, secrets.token_bytes(KEY_BYTES))
+
+
+@dataclass
+class _Run:
+    """One run: what it needs, and how it is interrupted."""
+
+    session: Session
+    submit: Submit
+    worker_args: Sequence[str]
+    shows_progress: bool
+    scope: trio.CancelScope | None = None
+    cluster: LocalCluster | None = None
+    signalled: int = 0
+
+    async def run(self) -> int:
+        """Do everything; the exit code."""
+        import trio
+
+        code = EXIT_FAILED
+        async with trio.open_nursery() as nursery:
+            self.scope = trio.CancelScope()
+            await nursery.start(self._obey_signals)
+            with self.scope:
+                code = await self._run()
+            nursery.cancel_scope.cancel()
+        return EXIT_SIGNALLED + self.signalled if self.signalled else code
+
+    async def _run(self) -> int:
+        import trio
+
+        from hqtrio.local.cluster import open_local
+
+        async with open_local(self.worker_args) as cluster, trio.open_nursery() as nursery:
+            self.cluster = cluster
+            nursery.start_soon(cluster.wait_worker_failed)
+            job = await cluster.client.submit(self.submit)
+            await self._wait(cluster.client, job)
+            report = await _report(cluster.client, job, everything=self._is_json)
+            nursery.cancel_scope.cancel()
+        return self._conclude(report)
+
+    async def _obey_signals(self, task_status: trio.TaskStatus[None]) -> None:
+        """Once: tasks get their grace. Twice: they are killed."""
+        import trio
+
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
+            task_status.started()
+            async for number in received:
+                if self.signalled and self.cluster is not None:
+                    self.cluster.kill()
+                elif not self.signalled:
+                    log.warning("Interrupted; tasks are being ended (again: kill them at once)")
+                    self.signalled = number
+                    assert self.scope is not None
+                    self.scope.cancel()
+
+    async def _wait(self, client: Client, job: int) -> None:
+        if not self.shows_progress or self.session.output_mode != "cli":
+            await client.wait_for_jobs([job])
+            return
+        out = self.session.out
+        line = ProgressLine(out, live=self.session.is_live, colors=self.session.has_colors)
+
+        def show(watching: Watching) -> None:
+            line.update(watching.rows.values())
+
+        try:
+            await client.wait_for_jobs([job], on_change=show)
+        finally:
+            line.close()
+
+    @property
+    def _is_json(self) -> bool:
+        return self.session.output_mode == "json"
+
+    def _conclude(self, report: JobReport) -> int:
+        """Print the result; the exit code."""
+        counts = report.details.row.counts
+        self.session.render.run_result(report, now=time.time())
+        bad = counts.failed or counts.cancelled or counts.aborted
+        return EXIT_FAILED if bad else 0
+
+
+async def _report(client: Client, job: int, *, everything: bool) -> JobReport:
+    details = await client.ask(JobInfo(job), JobDetails)
+    if everything:
+        tasks, _ = await client.tasks(job)
+        return JobReport(details, tasks=tasks)
+    if not details.row.counts.failed:
+        return JobReport(details)
+    failed = (int(TaskState.FAILED),)
+    tasks, _ = await client.tasks(job, states=failed, most=FAILED_SHOWN_MAX)
+    return JobReport(details, failed=tasks)
