@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 MEMORY: Final = Path("/dev/shm")
 PR_SET_CHILD_SUBREAPER: Final = 36
-TIMEOUT_S: Final = 600.0
+TIMEOUT_S: Final = 300.0
 
 
 class Failed(Exception):

@@ -107,8 +107,7 @@ class Link:
                 await connection.send([Heartbeat()])
                 continue
             if not batch:
-                await connection.aclose()
-                over.cancel()
+                over.cancel()  # leaving the block closes the connection
                 return
             # A report may fill a frame; only few are ever queued, so none are packed together.
             for message in (message for messages in batch for message in messages):

@@ -160,8 +160,8 @@ def chain(workload: Workload, sandbox: Sandbox) -> Figures:
     whole.write_text(chain_file(workload.tasks))
     with open_cluster(sandbox) as cluster:
         cluster.start_workers(1, "--cpus", "2")
-        start_up_s = start_up_seconds(cluster, "submit", str(single), "--wait")
-        seconds = median(cluster.command("submit", str(whole), "--wait") for _ in range(CHAIN_RUNS))
+        start_up_s = start_up_seconds(cluster, "submit", "--wait", str(single))
+        seconds = median(cluster.command("submit", "--wait", str(whole)) for _ in range(CHAIN_RUNS))
         cluster.expect_finished(4, workload.tasks)
     expect_files(sandbox.work, 2 * (3 + CHAIN_RUNS * workload.tasks))
     return {
@@ -206,7 +206,7 @@ def zero_graph_named(workload: Workload, sandbox: Sandbox) -> Figures:
 def submit_lines(sandbox: Sandbox, lines: Sequence[str]) -> list[str]:
     path = sandbox.home / "graph.yaml"
     path.write_text("\n".join(lines) + "\n")
-    return ["submit", str(path), "--wait"]
+    return ["submit", "--wait", str(path)]
 
 
 def zero(workload: Workload, sandbox: Sandbox, submit: Sequence[str]) -> Figures:

@@ -22,7 +22,9 @@ log = getLogger(__name__)
 async def wait(session: Session, client: Client, jobs: Selector, without_close: bool) -> None:
     """Wait until jobs (ids, `last` or `all`) are completed."""
     rows, _, _ = await client.jobs(jobs)
-    await client.wait_for_jobs((row.id for row in rows), closed=not without_close)
+    closed = not without_close
+    unfinished = [row.id for row in rows if not is_complete(row, closed=closed)]
+    await client.wait_for_jobs(unfinished, closed=closed)
 
 
 @client_command("progress")

@@ -166,11 +166,16 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # Names and outputs are bytes that need not be text.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    session = Session()
     try:
-        code = run(sys.argv[1:], Session())
+        code = run(sys.argv[1:], session)
         sys.stdout.flush()
     except BrokenPipeError:
         _end_by_sigpipe()
+    if session.was_brief:
+        # Taking the interpreter apart would cost an eighth of the whole command.
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from logging import getLogger
+from logging import ERROR, getLogger
 from typing import TYPE_CHECKING, Any, Final
 
 from hqtrio.cli.bar import ProgressLine
@@ -55,6 +55,9 @@ def run(
     """
     import trio
 
+    if not session.debug:
+        # What a server and a worker say of each other is not what the user came for.
+        getLogger("actors").setLevel(ERROR)
     submit = _read(session, words, task)
     worker_args = ["--cpus", cpus] if cpus is not None else []
     work = _Run(session, submit, worker_args, shows_progress=not no_progress)

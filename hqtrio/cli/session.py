@@ -47,7 +47,10 @@ def default_server_dir() -> str:
 
 @dataclass
 class Session:
-    """Filled while the command line is read; complete when a command runs."""
+    """Filled while the command line is read; complete when a command runs.
+
+    `was_brief`: the command only asked a server, and leaves nothing to tidy up.
+    """
 
     connect: Connect = _connect
     arguments: Sequence[str] = ()
@@ -56,6 +59,7 @@ class Session:
     output_mode: str = "cli"
     colors: str = "auto"
     debug: bool = False
+    was_brief: bool = False
     _renderer: Renderer | None = None
 
     def take(self, given: Mapping[str, object]) -> None:
@@ -113,6 +117,8 @@ class Session:
     def with_client(self, work: Callable[[Client], Awaitable[T]]) -> T:
         """Connect, then do the work; the connection is gone afterwards."""
         import trio
+
+        self.was_brief = True
 
         async def connected() -> T:
             async with self.connect(self.server_dir) as client:

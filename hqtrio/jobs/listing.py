@@ -140,7 +140,7 @@ def task_page(job: Job, asked: ListTasks, workers: Register) -> TaskRows:
         only = _wanted(asked.numbers)
         if asked.position <= 0:
             unknown = _unknown(job, only)
-        start = max(start, min(first for first, _, _ in only.segments))
+        start = max(start, min((first for first, _, _ in only.segments), default=0))
     states = frozenset(asked.states)
     limit = max(1, min(asked.limit, PAGE_ROWS))
     rows: list[TaskRow] = []

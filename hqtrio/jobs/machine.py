@@ -257,7 +257,7 @@ class JobBook:
         return self._judge(call, self._chosen(request.jobs, lambda job: job.is_open), close)
 
     def _cancel(self, call: ClientAsked, request: ask.CancelJobs, at: float) -> Iterator[None]:
-        if len(request.reason.encode(errors="surrogateescape")) > REASON_BYTES_MAX:
+        if len(request.reason.encode(errors="surrogatepass")) > REASON_BYTES_MAX:
             raise InputError(f"Cancel reason must be shorter than {REASON_BYTES_MAX}")
 
         def cancel(job: Job) -> Verdict:

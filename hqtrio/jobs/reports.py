@@ -68,7 +68,9 @@ def apply_started(tables: Tables, worker: int, fact: Started, wall: float) -> No
         dates = _dates(read_f64(fact.ages), wall)
     except RemoteFault:
         return
-    kept = bytearray(min(len(tasks), len(instances), len(dates)))
+    if not len(tasks) == len(instances) == len(dates):
+        return
+    kept = bytearray(len(tasks))
     job: Job | None = None
     number = -1
     last = -1
@@ -123,7 +125,9 @@ def apply_ended(tables: Tables, worker: int, fact: Ended, wall: float) -> None:
     except RemoteFault:
         return
     columns = (tasks, instances, fact.endings, codes, started_ages, started, ended, cpu, peak)
-    kept = bytearray(b"\x01") * min(map(len, columns))
+    if len(set(map(len, columns))) > 1:
+        return
+    kept = bytearray(b"\x01") * len(tasks)
     texts = dict(fact.texts)
     follow = Consequences()
     ran = last = 0
@@ -251,7 +255,7 @@ def _record_ended(
     wall: float,
 ) -> None:
     """One record of the rows that counted and of all that follows from them."""
-    if follow.failed or kept.count(0) or len(kept) != len(fact.endings):
+    if follow.failed or kept.count(0):
         tasks = array("Q", compress(read_u64(fact.tasks), kept))
         instances = array("I", compress(read_u32(fact.instances), kept))
         states = bytearray(compress(fact.endings.translate(_STATES), kept))

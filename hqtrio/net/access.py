@@ -123,16 +123,14 @@ def read_access(path: Path, need: Part) -> AccessFile:
     if path.is_dir():
         path = resolve_directory(path) / ACCESS_FILE
         missing = f"No running instance of hqtrio found at `{path.parent}`"
-    elif path.name == ACCESS_FILE or path.suffix == ".json" or path.is_file():
-        missing = f"Cannot load access record from `{path}`: there is no such file"
-    elif path.exists():
+    elif path.exists() and not path.is_file():
         raise InputError(f"Invalid server directory: `{path}` is not a directory")
     else:
         missing = f"No running instance of hqtrio found at `{path}`"
     try:
         with path.open("rb") as file:
             text = file.read(SIZE_MAX)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+    except FileNotFoundError as error:
         raise InputError(
             f"{missing}. Start one with `hqtrio server start`, or name the directory of a running "
             "one with --server-dir"

@@ -71,8 +71,9 @@ def parse_bundle(text: str, where: str) -> Bundle:
 def make_bundles(uid: str) -> tuple[str, str]:
     """New secrets for the client and the worker port, each with the server's key."""
     name = server_name(uid)
-    server = make_identity(f"hqtrio server {uid}", server_name=name)
-    client, worker = (make_identity(f"hqtrio {role} {uid}") for role in ("client", "worker"))
+    label = name.removesuffix(DOMAIN)
+    server = make_identity(f"hqtrio server {label}", server_name=name)
+    client, worker = (make_identity(f"hqtrio {role} {label}") for role in ("client", "worker"))
     return _format(name, *client, *server), _format(name, *worker, *server)
 
 

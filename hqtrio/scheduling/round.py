@@ -108,6 +108,8 @@ class Round:
         for mirror in self._candidates(klass):
             if klass.id in mirror.no_fit or not mirror.can_run(klass, now):
                 continue
+            if _has_higher_backlog(mirror, queue):
+                continue
             holds = self._holds_on(mirror, klass, queue.priority)
             opened: list[shipping.OpenedSlot] = []
             while len(opened) < queue.count:
@@ -261,7 +263,9 @@ class Round:
         for mirror in [tables.workers[number] for number in numbers]:
             for stake in list(mirror.stakes.values()):
                 klass = stake.klass
-                if klass.ready or klass.id in mirror.no_fit:
+                if klass.id in mirror.no_fit or not stake.slots:
+                    continue
+                if klass.top is not None and not _has_higher_backlog(mirror, klass.top):
                     continue
                 while stake.backlog and mirror.can_run(klass, self._now):
                     holds = self._holds_on(mirror, klass, _priority(stake))
@@ -327,6 +331,16 @@ class Round:
             if tasks:
                 shipping.retract(stake.mirror, tasks)
                 most -= len(tasks)
+
+
+def _has_higher_backlog(mirror: Mirror, queue: ReadyQueue) -> bool:
+    """Whether tasks of the class that come before the queue's wait at the worker.
+
+    What is free there is theirs. If the worker's last slot closed while they were on their way,
+    it gives them back in a moment, and they must not find their place taken by a lower task.
+    """
+    stake = mirror.stakes.get(queue.klass.id)
+    return stake is not None and stake.backlog > 0 and _priority(stake) > queue.priority
 
 
 def backlog_target(klass: RequestClass, slots: int) -> int:

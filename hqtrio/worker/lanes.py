@@ -733,7 +733,8 @@ class Lanes:
                 assert any(not s.draining for s in klass.slots.values()), "backlog without slot"
             for run in klass.backlog:
                 for task in range(run.first, run.first + run.count):
-                    assert task not in self._tasks, task
+                    twin = self._tasks.get(task)
+                    assert twin is None or twin.slot.void, task
                     assert task not in in_slots, task
                     in_slots[task] = 0
         for lane_task in self._tasks.values():

@@ -142,13 +142,13 @@ class Reports:
         if end < len(self._ended.tasks):
             return facts, end
         if self._started:
-            rows = list(self._started.values())
+            starts = list(self._started.values())
             facts.append(
                 Started(
                     u64(self._started),
-                    u32([row[0] for row in rows]),
-                    u32([row[1] for row in rows]),
-                    f64([now - row[2] for row in rows]),
+                    u32([instance for instance, _, _ in starts]),
+                    u32([slot for _, slot, _ in starts]),
+                    f64([now - at for _, _, at in starts]),
                 )
             )
             self._started = {}
@@ -156,9 +156,11 @@ class Reports:
             facts.append(Closed(u32(self._closed)))
             self._closed = []
         for reason, bounced in self._bounced.items():
-            facts.append(
-                Bounced(u64([task for task, _ in bounced]), u32([i for _, i in bounced]), reason)
-            )
+            for at in range(0, len(bounced), ROWS_MAX):
+                rows = bounced[at : at + ROWS_MAX]
+                facts.append(
+                    Bounced(u64([task for task, _ in rows]), u32([i for _, i in rows]), reason)
+                )
         self._bounced = {}
         facts += self._retracted
         self._retracted = []

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
 from hypothesis import settings
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from job_book_story import EVERY, Story, array_of, given, graph
 
 from hqtrio.messages import client as say
+from hqtrio.model.job import JobHead, Submit
 from hqtrio.model.task import NEVER_RESTART, UNLIMITED, Ending, TaskSettings, TaskState
 from hqtrio.model.worker import CRASHES, LossReason
 
@@ -76,8 +77,6 @@ MAX_FAILS = st.sampled_from([None, None, 0, 1])
 
 
 class JobBookAgainstOracle(RuleBasedStateMachine):
-    workers = Bundle("workers")
-
     def __init__(self) -> None:
         super().__init__()
         self.story = Story()
@@ -133,7 +132,14 @@ class JobBookAgainstOracle(RuleBasedStateMachine):
             choice = before + list(needs)
             needs[n] = tuple(data.draw(st.sets(st.sampled_from(choice)))) if choice else ()
         spec = graph(needs, TaskSettings(crash_limit=limit))
-        self.story.submit(tasks=spec, job=number)
+        if parts:
+            head = None if number else JobHead("parts")
+            submit = Submit(b"%d" % self.story.calls, "/", head, number)
+            self.story.ask(say.SubmitBegin(submit))
+            self.story.ask(say.SubmitPart(submit.key, graph=spec))
+            self.story.ask(say.SubmitCommit(submit.key))
+        else:
+            self.story.submit(tasks=spec, job=number)
         job.tasks.update({n: Task(list(wanted), limit) for n, wanted in needs.items()})
         job.doom()
 

@@ -5,13 +5,14 @@ from hypothesis import given as draw
 from hypothesis import strategies as st
 from job_book_story import EVERY, Story, array_of, body, graph
 
-from hqtrio.jobs.effects import Command
+from hqtrio.jobs.effects import ClientAsked, Command
 from hqtrio.jobs.numbering import Numbering
 from hqtrio.messages import client as say
 from hqtrio.messages.client import Failure
 from hqtrio.messages.columns import u64
 from hqtrio.messages.records import SubmitBegun, SubmitCommitted, SubmitContinued, SubmitDropped
-from hqtrio.messages.scheduling import TasksCancelled, TasksReady
+from hqtrio.messages.scheduling import TasksCancelled, TasksReady, TasksReported
+from hqtrio.messages.worker import Ended, Started
 from hqtrio.model.job import GraphSpec, GraphTask, JobHead, Submit
 from hqtrio.model.resources import ONE_CPU, Need, Policy, Request
 from hqtrio.model.task import Ending, TaskSettings, TaskState
@@ -203,8 +204,6 @@ def test_a_million_tasks_are_submitted_and_cancelled_as_one_thing(story):
     commands = []
     story.take = commands.extend
     request = say.SubmitJob(Submit(b"", "/", JobHead("m"), 0, (array_of(count),)))
-    from hqtrio.jobs.effects import ClientAsked
-
     story.tell(ClientAsked(1, 1, request))
     (ready,) = [c.value for c in commands if isinstance(c, Command)]
     assert isinstance(ready, TasksReady)
@@ -268,6 +267,59 @@ def test_huge_selectors_are_refused(story):
     story.submit(array_of(1))
     answer = story.ask(say.CancelJobs(say.Selector(say.Which.GIVEN, ((1, 2**31, 1),))))
     assert isinstance(answer, Failure)
+
+
+# --- whatever a client or worker may send
+
+NUMBERS = st.one_of(st.integers(-2, 12), st.sampled_from([2**31, 2**32 - 1, 2**32, 2**63]))
+RANGES = st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), max_size=4).map(tuple)
+SELECTORS = st.builds(say.Selector, st.sampled_from(say.Which), RANGES)
+STATES = st.lists(NUMBERS, max_size=3).map(tuple)
+PARTS = st.builds(say.SubmitPart, st.sampled_from([b"k", b"x"]), NUMBERS, st.binary(), st.binary())
+ARRAYS = st.builds(array_of, NUMBERS, RANGES, entries=st.binary(), entry_ends=st.binary())
+SUBMITS = st.builds(
+    Submit,
+    st.sampled_from([b"", b"k", b"x" * 65]),
+    st.text(),
+    st.none() | st.builds(JobHead, st.text(), st.none() | NUMBERS, st.booleans()),
+    NUMBERS,
+    st.lists(ARRAYS, max_size=2).map(tuple),
+)
+REQUESTS = st.one_of(
+    st.builds(say.SubmitJob, SUBMITS),
+    st.builds(say.SubmitBegin, SUBMITS),
+    PARTS,
+    st.just(say.SubmitCommit(b"k")),
+    st.builds(say.OpenJob, st.builds(JobHead, st.text(), st.none() | NUMBERS)),
+    st.builds(say.CloseJobs, SELECTORS),
+    st.builds(say.CancelJobs, SELECTORS, st.text()),
+    st.builds(say.ForgetJobs, SELECTORS, STATES),
+    st.builds(say.ListJobs, SELECTORS, NUMBERS, NUMBERS),
+    st.builds(say.JobInfo, NUMBERS),
+    st.builds(say.ListTasks, NUMBERS, NUMBERS, RANGES, STATES, NUMBERS),
+    st.builds(say.Watch, STATES),
+    st.builds(say.ListWorkers, SELECTORS, NUMBERS, NUMBERS),
+    st.builds(say.StopWorkers, SELECTORS),
+)
+
+
+@draw(st.lists(REQUESTS, max_size=8))
+def test_every_request_gets_an_answer(requests):
+    story = Story()
+    story.submit(array_of(3, ((1, 3, 2),)))
+    story.open()
+    for request in requests:
+        assert story.ask(request) is not None
+
+
+def test_columns_of_unequal_length_are_ignored_and_receipted(story):
+    job = story.submit(array_of(2))
+    story.worker()
+    story.reports += 1
+    facts = (Ended(u64([job << 32]), b"", b"", b"\0\0", b"", b"", b"", b"", b""),)
+    odd = (Started(b"123", b"", b"", b""),)
+    story.tell(TasksReported(1, 1, story.reports, odd, facts))
+    assert story.counts(job).waiting == 2
 
 
 # --- numbering

@@ -192,7 +192,7 @@ async def test_the_handlers_nursery_ends_with_it() -> None:
     async with open_port(start) as port:
         async with connect(at(port), "worker", ToWorker) as connection:
             await connection.send([Heartbeat()])
-        with trio.fail_after(5):
+        with trio.fail_after(10):
             await ended.wait()
 
 
@@ -392,6 +392,6 @@ async def test_a_port_of_something_else_is_unreachable(noise: bytes) -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, shout, listeners)
         for changes in ({}, {"secret_key": None}):
-            with trio.fail_after(2), pytest.raises(Unreachable):
+            with trio.fail_after(10), pytest.raises(Unreachable):
                 await talk(at(listeners[0].socket.getsockname()[1], **changes))
         nursery.cancel_scope.cancel()

@@ -47,12 +47,14 @@ async def open_tls(port: int) -> trio.SSLStream[trio.SocketStream]:
 async def open_websocket(port: int) -> AsyncIterator[WebSocketConnection]:
     """A raw websocket of an authenticated peer that then does as it likes."""
     tls = await open_tls(port)
-    async with trio.open_nursery() as nursery:
-        yield await wrap_client_stream(
-            nursery, tls, "localhost", "/worker", subprotocols=[PROTOCOL]
-        )
-        nursery.cancel_scope.cancel()
-    await trio.aclose_forcefully(tls)
+    try:
+        async with trio.open_nursery() as nursery:
+            yield await wrap_client_stream(
+                nursery, tls, "localhost", "/worker", subprotocols=[PROTOCOL]
+            )
+            nursery.cancel_scope.cancel()
+    finally:
+        await trio.aclose_forcefully(tls)
 
 
 async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
@@ -75,7 +77,7 @@ async def test_a_peer_without_credential_is_refused(log: Log) -> None:
         raw = await trio.open_tcp_stream("127.0.0.1", port)
         tls = trio.SSLStream(raw, context, server_hostname=bundle.server_name)
         await tls.do_handshake()
-        with trio.fail_after(1), pytest.raises(trio.BrokenResourceError) as refused:
+        with trio.fail_after(30), pytest.raises(trio.BrokenResourceError) as refused:
             await tls.receive_some()
         assert "CERTIFICATE_REQUIRED" in str(refused.value.__cause__)
         await trio.aclose_forcefully(tls)
@@ -89,7 +91,7 @@ async def test_an_older_tls_is_refused(log: Log) -> None:
     async with open_port() as port:
         raw = await trio.open_tcp_stream("127.0.0.1", port)
         tls = trio.SSLStream(raw, context, server_hostname=name)
-        with trio.fail_after(1), pytest.raises(trio.BrokenResourceError) as refused:
+        with trio.fail_after(30), pytest.raises(trio.BrokenResourceError) as refused:
             await tls.do_handshake()
         assert "ALERT_PROTOCOL_VERSION" in str(refused.value.__cause__)
         await trio.aclose_forcefully(tls)
@@ -111,7 +113,7 @@ async def test_garbage_ends_its_own_connection_only(name: str, log: Log) -> None
     noise, reason = NOISE[name]
     async with open_port() as port:
         async with await trio.open_tcp_stream("127.0.0.1", port) as garbage:
-            with trio.fail_after(2):
+            with trio.fail_after(30):
                 with contextlib.suppress(trio.BrokenResourceError):
                     await garbage.send_all(noise)
                     await garbage.send_eof()
@@ -173,7 +175,7 @@ async def test_an_endless_upgrade_is_cut_off(log: Log, is_open: bool) -> None:
         stream: trio.abc.Stream = (
             await trio.open_tcp_stream("127.0.0.1", port) if is_open else await open_tls(port)
         )
-        with trio.fail_after(5), contextlib.suppress(trio.BrokenResourceError):
+        with trio.fail_after(30), contextlib.suppress(trio.BrokenResourceError):
             await stream.send_all(b"GET / HTTP/1.1\r\nX: ")
             while True:
                 await stream.send_all(b"x" * 10_000)
@@ -185,7 +187,7 @@ async def test_a_request_that_is_no_upgrade_is_answered(log: Log) -> None:
     async with open_port() as port:
         tls = await open_tls(port)
         await tls.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        with trio.fail_after(1):
+        with trio.fail_after(30):
             assert b" 400 " in await read_all(tls)
         await trio.aclose_forcefully(tls)
         await log.wait_for("no websocket upgrade")
@@ -252,7 +254,7 @@ async def test_an_exhausted_file_table_does_not_keep_an_honest_peer_out(
 async def test_a_frame_over_the_limit_ends_the_connection_with_a_reason(log: Log) -> None:
     async with open_port() as port:
         async with open_websocket(port) as websocket:
-            with trio.fail_after(2):
+            with trio.fail_after(30):
                 with contextlib.suppress(ConnectionClosed):
                     await websocket.send_message(bytes(FRAME_MAX + 1))
                 with pytest.raises(ConnectionClosed) as closed:
@@ -266,9 +268,9 @@ async def test_a_frame_over_the_limit_ends_the_connection_with_a_reason(log: Log
 async def test_a_frame_far_over_the_limit_ends_the_connection_too(log: Log) -> None:
     async with open_port() as port:
         async with open_websocket(port) as websocket:
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 with contextlib.suppress(ConnectionClosed):
-                    await websocket.send_message(bytes(64 << 20))
+                    await websocket.send_message(bytes(8 << 20))
                 with pytest.raises(ConnectionClosed):
                     await websocket.get_message()
         await log.wait_for("a frame over the limit of 1048576 bytes")
@@ -290,7 +292,7 @@ async def test_a_bad_frame_ends_the_connection_and_the_peer_is_told(name: str, l
     async with open_port() as port:
         async with open_websocket(port) as websocket:
             await websocket.send_message(frame)
-            with trio.fail_after(1), pytest.raises(ConnectionClosed) as closed:
+            with trio.fail_after(30), pytest.raises(ConnectionClosed) as closed:
                 await websocket.get_message()
             assert closed.value.reason is not None
             assert closed.value.reason.code == 1008
@@ -308,7 +310,7 @@ async def test_our_own_side_of_a_refused_frame_knows_why() -> None:
 
     async with open_port(refuse) as port, connect(at(port), "worker", ToWorker) as connection:
         await connection.send([Drain(b"")])
-        with trio.fail_after(1), pytest.raises(ConnectionEnded, match="refused: frame with a me"):
+        with trio.fail_after(30), pytest.raises(ConnectionEnded, match="refused: frame with a me"):
             await connection.receive()
 
 
@@ -336,7 +338,7 @@ async def test_broken_websocket_frames_end_the_connection(
         )
         assert b" 101 " in await tls.receive_some()
         empty_rest = b"\x00\x80" + bytes(4)
-        with trio.fail_after(20):
+        with trio.fail_after(30):
             with contextlib.suppress(trio.BrokenResourceError):
                 await tls.send_all(junk)
                 for _ in range(10):

@@ -101,7 +101,7 @@ tasks:
   beside: {command: "true"}
 """
     )
-    cluster.run("submit", "job.yaml", "--wait")
+    cluster.run("submit", "--wait", "job.yaml")
     assert (cluster.work / "log").read_text().split() == ["1", "2", "2", "2", "3"]
     assert cluster.counts(1) == {"finished": 5, "failed": 1, "aborted": 1}
     assert cluster.run("--output-mode=quiet", "job", "list", "--all").stdout == "1 FAILED\n"

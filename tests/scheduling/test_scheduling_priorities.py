@@ -151,3 +151,22 @@ def test_lower_backlog_is_asked_back_when_a_higher_task_arrives():
     assert [task >> 32 for task in worker.running] == [2]
     assert cluster.finish_all() == 49
     assert len(low) + 1 == len(cluster.ended)
+
+
+def test_a_task_on_its_way_to_a_closing_slot_is_not_overtaken_by_a_lower_one():
+    """R09 with priorities: the enqueue of the middle task crosses the closing of the slot."""
+    cluster = Cluster()
+    worker = cluster.join(1)
+    (top,) = cluster.submit(priority=9)
+    cluster.settle()
+    (middle,) = cluster.submit(priority=5)
+    (low,) = cluster.submit(priority=1)
+    cluster.round()  # the middle task is under way as backlog
+    worker.end(top)  # the slot runs dry and closes before the backlog arrives
+    worker.report()
+    cluster.settle()
+    worker.end(middle)
+    cluster.settle()
+    worker.end(low)
+    cluster.settle()
+    assert [task for task, _ in worker.ran] == [top, middle, low]

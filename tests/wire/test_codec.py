@@ -104,6 +104,7 @@ def body(path: str) -> TaskBody:
     return TaskBody((b"/bin/\xff",), (), path, Stdio(path), Stdio(None), path)
 
 
+@settings(deadline=None)
 @given(st.binary())
 @example(b"/tmp/\xff\xfe")
 @example("/tmp/ü".encode())
@@ -152,9 +153,8 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_frame_is_the_peers_fault(name: str) -> None:
-    for decoder in DECODERS:
-        with pytest.raises(RemoteFault, match="frame"):
-            decoder.decode(BAD[name])
+    with pytest.raises(RemoteFault, match="frame"):
+        FROM_WORKER.decode(BAD[name])
 
 
 def test_a_huge_declared_length_costs_nothing() -> None:
@@ -215,21 +215,24 @@ def survives(frame: bytes) -> None:
             messages = decoder.decode(frame)
         except RemoteFault:
             continue
-        assert decoder.decode(encode(messages)) == messages or b"\xfb\x7f\xf8" in encode(messages)
+        again = encode(messages)  # bytes are compared, since not a number equals nothing
+        assert encode(decoder.decode(again)) == again
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_messages_or_the_peers_fault(frame: bytes) -> None:
     survives(frame)
 
 
+@settings(deadline=None)
 @given(plain)
 def test_any_cbor_is_messages_or_the_peers_fault(item: object) -> None:
     survives(cbor2.dumps(item))
     survives(cbor2.dumps([[1, item, item], [2, item], [3], [9, item]]))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(golden, st.data())
 def test_a_damaged_frame_is_messages_or_the_peers_fault(frame: bytes, data: st.DataObject) -> None:
     damaged = bytearray(frame)

@@ -21,8 +21,7 @@ from hqtrio.messages.worker import (
     Retracted,
     Started,
 )
-from hqtrio.model.resources import CPUS, UNIT, Claim, Descriptor, Request, Share, single_pool
-from hqtrio.model.resources import Need
+from hqtrio.model.resources import CPUS, UNIT, Claim, Descriptor, Need, Request, Share, single_pool
 from hqtrio.model.task import Ending, Stdio, TaskBody
 from hqtrio.model.worker import WorkerConfig
 from hqtrio.now import Now
