@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import time
+from math import inf
 from pathlib import Path
 
 import trio
@@ -16,7 +17,7 @@ class StallMeter(trio.abc.Instrument):
     def __init__(self) -> None:
         self.longest_s = 0.0
         self.handler = ""
-        self._began = 0.0
+        self._began = inf  # the step that installs it has no beginning
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self._began = time.perf_counter()

@@ -164,6 +164,8 @@ def test_a_task_on_its_way_to_a_closing_slot_is_not_overtaken_by_a_lower_one():
     cluster.round()  # the middle task is under way as backlog
     worker.end(top)  # the slot runs dry and closes before the backlog arrives
     worker.report()
+    cluster.hear(worker)
+    cluster.round()  # the cpu is free, and the middle task not yet known to be given back
     cluster.settle()
     worker.end(middle)
     cluster.settle()

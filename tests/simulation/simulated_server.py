@@ -266,11 +266,11 @@ class Server:
                     if link in self.proxies:
                         self.proxies[link].send(messages)
                 case CloseLink(link, reason):
-                    self.world_says(link, reason)
+                    self._close_link(link, reason)
                 case Fact(fact):
                     self.book_core.put(fact)
 
-    def world_says(self, link: int, reason: str) -> None:
+    def _close_link(self, link: int, reason: str) -> None:
         """The machine has closed a link: the workers here are honest, so only for good reasons."""
         assert reason == "did not end in time after being told", reason
         proxy = self.proxies.pop(link, None)
