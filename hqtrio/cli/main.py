@@ -94,7 +94,10 @@ root = HqGroup(
 
 
 def run(args: Sequence[str], session: Session) -> int:
-    """Perform the command line; the result is the exit code."""
+    """Perform the command line; the result is the exit code.
+
+    BrokenPipeError if nobody reads the output any more.
+    """
     session.arguments = tuple(args)
     try:
         with root.make_context("hqtrio", list(args), obj=session) as ctx:
@@ -115,6 +118,8 @@ def run(args: Sequence[str], session: Session) -> int:
             return _failed(session, cause)
         if isinstance(cause, KeyboardInterrupt):
             return EXIT_INTERRUPTED
+        if isinstance(cause, BrokenPipeError):
+            raise cause from None
         raise
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

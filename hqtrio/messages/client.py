@@ -390,7 +390,6 @@ Response = (
 )
 
 
-
 class Said(Value, frozen=True):
     """A response as it travels: to the call of that number, or a notice (0)."""
 

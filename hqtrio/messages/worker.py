@@ -261,4 +261,3 @@ ToWorker = (
     | Stop
     | ServerStops
 )
-

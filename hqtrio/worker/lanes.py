@@ -57,6 +57,9 @@ HOLD_BACK_S: Final = 0.5
 LADDER_S: Final = 1.0  # from SIGINT to SIGKILL
 FRESH_S: Final = 0.25  # a slot's first tasks may come in the frame after its grant
 
+REFILL_FROM: Final = 8  # lanes of at least this length are filled up when half empty
+ZERO_COST_WINDOW: Final = 3  # reports of ends without cost that are under way
+
 NO_SLOT: Final = "no_slot"
 TOO_LATE: Final = "time"
 
@@ -445,9 +448,20 @@ class Lanes:
             self._release(run.body, run.count)
 
     def _finish_at_once(self, klass: Klass, slot: Slot, now: float) -> None:
-        for run in klass.backlog.take_all():
+        """Tasks without cost end as fast as the server hears of it, and no faster.
+
+        Ended all at once, they would empty every slot while the server sends the next ones.
+        """
+        backlog = klass.backlog
+        while backlog and (room := self._reports.room(ZERO_COST_WINDOW)) > 0:
+            run = backlog.take(room)
             self._reports.finish_span(run.first, run.count, run.instance, slot.number, now)
             self._release(run.body, run.count)
+
+    def seen(self) -> None:
+        """The server has heard more: tasks without cost may go on."""
+        if self._zero_cost:
+            self._dirty.update((k, None) for k in self._classes.values() if k.backlog)
 
     def _feed(self, klass: Klass, slots: list[Slot], now: float) -> None:
         """Give each slot's lane its share of the backlog, the emptiest first."""
@@ -460,6 +474,8 @@ class Lanes:
         if share > 1:
             slots = sorted(slots, key=lambda s: len(s.tasks))
         for slot in slots:
+            if share > REFILL_FROM and 2 * len(slot.tasks) > share:
+                continue  # full enough: fewer and larger orders cost less
             while backlog and len(slot.tasks) < share:
                 body = backlog.next_body()
                 if slot.lane and slot.pin != body.content.pin:

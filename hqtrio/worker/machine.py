@@ -233,6 +233,7 @@ class WorkerMachine:
                 self._end_self(1, f"the server refused the registration: {reason}", at)
             case Ack(seen, durable):
                 self._reports.acknowledge(seen, durable)
+                lanes.seen()
             case Stop(reason):
                 self._end_self(0, f"told to stop ({reason_text(reason)})", at)
             case ServerStops():

@@ -131,6 +131,10 @@ class Reports:
         """Answer a Retract."""
         self._retracted.append(Retracted(seq, u64(released)))
 
+    def room(self, window: int) -> int:
+        """How many more ends would leave at once with at most `window` reports unseen."""
+        return (window - self._seq + self._seen) * ROWS_MAX - len(self._ended.tasks)
+
     # --- reports
 
     def _facts(self, now: float, begin: int) -> tuple[list[Fact], int]:

@@ -10,7 +10,7 @@ from hqtrio.model.task import Ending, PinMode
 from hqtrio.worker.backlog import Backlog
 from hqtrio.worker.bodies import Body
 
-AHEAD_MAX: Final = 16  # tasks that lie ahead in a lane at most
+AHEAD_MAX: Final = 32  # tasks that lie ahead in a lane at most
 AHEAD_S: Final = 0.05  # and at most about this much work
 _WEIGHT: Final = 0.2  # of the latest duration in the moving average
 

@@ -53,6 +53,16 @@ def test_a_reader_that_is_gone_ends_the_program_silently():
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 
 
+def test_a_lost_reader_is_told_apart_however_deep_the_nursery(hq, server, monkeypatch):
+    async def gone(*_):
+        raise ExceptionGroup("nursery", [ExceptionGroup("nursery", [BrokenPipeError()])])
+
+    monkeypatch.setattr("hqtrio.client.Client.jobs", gone)
+
+    with pytest.raises(BrokenPipeError):
+        hq("job", "list")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [

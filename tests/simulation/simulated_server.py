@@ -141,9 +141,7 @@ class Server:
         self._groups = self._durable = 0
         self._waiting: deque[tuple[int, Answer | Receipted]] = deque()
         self._busy_until = 0.0
-        self.book_core = Core(
-            world.timeline, self._turn_book, self.book.next_deadline, world.lag
-        )
+        self.book_core = Core(world.timeline, self._turn_book, self.book.next_deadline, world.lag)
         self.scheduling_core = Core(
             world.timeline, self._turn_scheduling, self.scheduling.next_deadline, world.lag
         )

@@ -31,7 +31,7 @@ from hqtrio.messages.records import (
     WorkerLost,
     WorkerStopping,
 )
-from hqtrio.model.job import ArraySpec, GraphTask, Submit
+from hqtrio.model.job import ArraySpec, GraphSpec, GraphTask, Ranges, Submit
 from hqtrio.model.task import NEVER_RESTART, UNLIMITED, TaskSettings, TaskState
 from hqtrio.model.worker import LossReason
 
@@ -81,6 +81,7 @@ class Ledger:
         self.losses: Counter[str] = Counter()
         self._staged: dict[int, Staged] = {}
         self._touched: dict[int, None] = {}
+        self._met: dict[int, Sequence[int]] = {}  # lists of needs that are met, by identity
 
     def record(self, records: Iterable[Record]) -> None:
         """Take in one group of records."""
@@ -149,7 +150,7 @@ class Ledger:
 
     # --- submits
 
-    def _stage(self, staged: Staged, graph: object) -> None:
+    def _stage(self, staged: Staged, graph: GraphSpec | None) -> None:
         if graph is None:
             return
         staged.bodies += [body.args[3].decode() for body in graph.bodies]
@@ -158,7 +159,7 @@ class Ledger:
             kind, settings = staged.bodies[task.body], staged.settings[task.settings]
             staged.graph.append((task, kind, settings))
 
-    def _commit(self, staged: Staged, job: int, numbers: Sequence[object]) -> None:
+    def _commit(self, staged: Staged, job: int, numbers: Sequence[Ranges]) -> None:
         submit = staged.submit
         if submit.head is not None:
             assert job not in self.jobs
@@ -263,12 +264,14 @@ class Ledger:
                 if task.state is TaskState.WAITING:
                     assert not task.owner, (number, task.owner, record.worker)
                     task.owner = record.worker
-                    needs = [n for n in task.needs if self._is_open(n)]
-                    assert not needs, (number, needs[:5])
+                    self.check_needs(number, task)
 
-    def _is_open(self, number: int) -> bool:
-        task = self.tasks.get(number)
-        return task is None or task.state is not TaskState.FINISHED
+    def check_needs(self, number: int, task: Task) -> None:
+        """Everything that the task needs has finished."""
+        if task.needs and id(task.needs) not in self._met:
+            still = [n for n in task.needs if self.tasks[n].state is not TaskState.FINISHED]
+            assert not still, (number, still[:5])
+            self._met[id(task.needs)] = task.needs
 
     def counts(self, job: int) -> list[int]:
         """Tasks of the job per state."""

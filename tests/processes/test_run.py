@@ -1,0 +1,71 @@
+"""`hqtrio run`: a job on this machine, without a server to start or to clean up."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from conftest import processes_with, wait_until
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "jobs"
+
+
+def test_a_job_file_runs_and_leaves_nothing_behind(cluster):
+    done = cluster.run("run", str(CONFIGS / "hello.yaml"))
+    assert "13 finished" in done.stdout + done.stderr
+    assert not (cluster.home / ".hqtrio-server").exists()
+    assert [path for path in cluster.root.iterdir() if path.name.startswith("hq")] == []
+
+
+def test_a_program_and_an_array(cluster):
+    cluster.run("run", "--cpus", "2", "--array", "3-5", "--", "sh", "-c", "echo $HQ_TASK_ID")
+    assert sorted(p.name for p in (cluster.work / "job-1").glob("*.stdout")) == [
+        "3.stdout",
+        "4.stdout",
+        "5.stdout",
+    ]
+    assert (cluster.work / "job-1/4.stdout").read_text() == "4\n"
+
+
+def test_a_failed_task_is_named_with_its_output(cluster):
+    done = cluster.run("run", "--", "sh", "-c", "echo why >&2; exit 3", check=1)
+    text = done.stdout + done.stderr
+    assert "Program terminated with exit code 3." in text
+    assert str(cluster.work / "job-1/0.stderr") in text
+
+
+def test_ctrl_c_ends_with_130_and_no_process_is_left(cluster):
+    marker = f"HQTRIO_TEST_MARK={cluster.root.name}-{os.getpid()}"
+    name, _, value = marker.partition("=")
+    script = "trap '' INT; (setsid sleep 1000 &); touch started; sleep 1000"
+    process = cluster.start("run", "--", "sh", "-c", script, name="run", **{name: value})
+    wait_until((cluster.work / "started").exists)
+    assert len(processes_with(marker)) >= 4
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    wait_until(lambda: not processes_with(marker), lambda: str(processes_with(marker)))
+
+
+def test_killed_with_sigkill_no_process_is_left(cluster):
+    marker = f"HQTRIO_TEST_MARK={cluster.root.name}-{os.getpid()}"
+    name, _, value = marker.partition("=")
+    script = "(setsid sleep 1000 &); touch started; sleep 1000"
+    process = cluster.start("run", "--", "sh", "-c", script, name="run", **{name: value})
+    wait_until((cluster.work / "started").exists)
+    process.kill()
+    wait_until(lambda: not processes_with(marker), lambda: str(processes_with(marker)))
+
+
+def test_a_task_reaches_its_own_server(cluster):
+    script = 'HQ="$HQ" && $HQ --output-mode=quiet job list > list'
+    cluster.run("run", "--", "sh", "-c", script)
+    assert (cluster.work / "list").read_text() == "1 RUNNING\n"
+
+
+def test_a_bad_job_file_says_where_and_changes_nothing(cluster):
+    Path(cluster.work, "bad.yaml").write_text("tasks:\n  a:\n    comand: echo\n")
+    done = cluster.run("run", "bad.yaml", check=1)
+    assert "bad.yaml:3:5" in done.stderr
+    assert "command" in done.stderr
+    assert os.listdir(cluster.work) == ["bad.yaml"]
