@@ -13,6 +13,7 @@ import trio
 from actors.kit.edge import run_edge
 from actors.kit.mailbox import Mailbox
 from actors.server.links import AskRuntime, SchedulerMail, ServerMail, SessionOpened, SessionOutbox
+from actors.server.parting import say_why
 from hqtrio.jobs.effects import ClientAsked, SessionEnded
 from hqtrio.messages.client import Call, Said, WorkerRow, WorkerRows
 from hqtrio.net.connection import Connection, ConnectionEnded
@@ -47,13 +48,15 @@ class ClientSessions:
             except ConnectionEnded as end:  # clients come and go: nothing to be warned of
                 log.debug("client %d (%s): %s", session, connection.peer, end)
 
+        faults: list[ExceptionGroup[Exception] | None] = []
         await run_edge(
             run,
-            lambda fault: None,
+            faults.append,
             name=f"client {session} ({connection.peer})",
             outbox_max=OUTBOX_MAX,
         )
         await self._server.put(SessionEnded(session))
+        await say_why(connection, faults[0])
 
     async def _write(self, connection: Connection[Call], outbox: SessionOutbox) -> None:
         while batch := await outbox.receive():

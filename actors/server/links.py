@@ -19,11 +19,21 @@ from hqtrio.scheduling.machine import RuntimeInfo
 
 
 @dataclass(frozen=True, slots=True)
+class HangUp:
+    """Last mail for a worker's edge: why the connection ends."""
+
+    reason: str
+
+
+WorkerOutbox = Mailbox[Sequence[ToWorker] | HangUp]
+
+
+@dataclass(frozen=True, slots=True)
 class Connected:
     """A worker's edge is up; orders for it go to `outbox`."""
 
     opened: LinkOpened
-    outbox: Mailbox[Sequence[ToWorker]]
+    outbox: WorkerOutbox
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 
 import trio
@@ -16,13 +15,15 @@ from actors.server.links import (
     Commands,
     Connected,
     Facts,
+    HangUp,
     SayServerStops,
     SchedulerMail,
     ServerMail,
+    WorkerOutbox,
 )
 from hqtrio.messages.records import Record, TasksShipped, TasksTakenBack
 from hqtrio.messages.scheduling import FromScheduler
-from hqtrio.messages.worker import ServerStops, ToWorker
+from hqtrio.messages.worker import ServerStops
 from hqtrio.now import Now
 from hqtrio.scheduling.events import (
     CloseLink,
@@ -35,8 +36,6 @@ from hqtrio.scheduling.events import (
     WorkerSaid,
 )
 from hqtrio.scheduling.machine import Scheduling
-
-log = logging.getLogger(__name__)
 
 
 class Scheduler:
@@ -53,7 +52,7 @@ class Scheduler:
     ) -> None:
         self._machine, self._server, self._journal = machine, server, journal
         self._clock, self._wall = clock, wall
-        self._outboxes: dict[int, Mailbox[Sequence[ToWorker]]] = {}
+        self._outboxes: dict[int, WorkerOutbox] = {}
 
     async def run(self, mailbox: Mailbox[SchedulerMail]) -> None:
         """Handle mail batch by batch, each followed by a round, until the mailbox is drained."""
@@ -115,8 +114,8 @@ class Scheduler:
                         outbox.tell(messages)
                 case CloseLink(link, reason):
                     if outbox := self._outboxes.pop(link, None):
-                        log.warning("worker link %d: closed: %s", link, reason)
-                        outbox.close()  # its edge says what is queued, then hangs up
+                        outbox.tell(HangUp(reason))  # its edge says first what is queued
+                        outbox.close()
                 case Fact(fact):
                     facts.append(fact)
                 case Shipped() | TakenBack():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from itertools import count
 from typing import Final
 
@@ -11,9 +10,10 @@ import trio
 
 from actors.kit.edge import Silent, hear, run_edge
 from actors.kit.mailbox import Mailbox
-from actors.server.links import Connected, SchedulerMail
+from actors.server.links import Connected, HangUp, SchedulerMail, WorkerOutbox
+from actors.server.parting import say_why
 from hqtrio.errors import RemoteFault
-from hqtrio.messages.worker import FromWorker, Heartbeat, Register, ToWorker
+from hqtrio.messages.worker import FromWorker, Heartbeat, Register
 from hqtrio.model.worker import LossReason
 from hqtrio.net.connection import Connection
 from hqtrio.scheduling.events import LinkClosed, LinkOpened, WorkerSaid
@@ -38,7 +38,7 @@ class WorkerProxies:
         link = next(self._numbers)
         faults: list[ExceptionGroup[Exception] | None] = []
 
-        async def run(nursery: trio.Nursery, outbox: Mailbox[Sequence[ToWorker]]) -> None:
+        async def run(nursery: trio.Nursery, outbox: WorkerOutbox) -> None:
             await self._talk(link, connection, nursery, outbox)
 
         await run_edge(
@@ -51,13 +51,14 @@ class WorkerProxies:
         silent = fault is not None and fault.subgroup(Silent) is not None
         reason = LossReason.HEARTBEAT_LOST if silent else LossReason.CONNECTION_LOST
         await self._scheduler.put(LinkClosed(link, reason))
+        await say_why(connection, fault)
 
     async def _talk(
         self,
         link: int,
         connection: Connection[FromWorker],
         nursery: trio.Nursery,
-        outbox: Mailbox[Sequence[ToWorker]],
+        outbox: WorkerOutbox,
     ) -> None:
         with trio.move_on_after(REGISTRATION_S) as patience:
             first = await connection.receive()
@@ -73,6 +74,8 @@ class WorkerProxies:
         async def write() -> None:
             while batch := await outbox.receive():
                 for messages in batch:  # each fits one frame
+                    if isinstance(messages, HangUp):
+                        raise RemoteFault(messages.reason)
                     await connection.send(messages)
             await connection.aclose()
             nursery.cancel_scope.cancel()  # closed on our side: what it says now has no meaning

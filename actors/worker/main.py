@@ -7,8 +7,10 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -22,11 +24,12 @@ from actors.worker.places import WORK_DIR_VARIABLE, Places, open_places
 from actors.worker.settings import WorkerSettings
 from actors.worker.supervisor import Supervisor, open_mailbox
 from hqtrio import __version__
-from hqtrio.errors import InputError
+from hqtrio.errors import InputError, Unreachable
 from hqtrio.messages.worker import ToWorker
 from hqtrio.model.resources import CPUS, UNIT
 from hqtrio.model.worker import WorkerConfig
 from hqtrio.net.access import read_access
+from hqtrio.net.connection import Connection
 from hqtrio.net.connector import connect
 from hqtrio.worker.events import Event, StopAsked
 from hqtrio.worker.launch import Site
@@ -57,8 +60,7 @@ async def run_worker(
         raise InputError("--heartbeat: the interval must be longer than 150 ms")
     if not 0.0 <= settings.min_utilization <= 1.0:
         raise InputError("Minimal utilization has to be in the interval [0.0, 1.0].")
-    endpoint = read_access(settings.server_dir, "worker").endpoint("worker")
-    if endpoint.secret_key is None:
+    if read_access(settings.server_dir, "worker").endpoint("worker").secret_key is None:
         log.warning("No worker key: Unauthenticated and unencrypted connection to server")
     manager = find_manager(settings.manager, os.environ)
     with open_places(settings.work_dir) as places:
@@ -82,7 +84,7 @@ async def run_worker(
                     machine,
                     mailbox,
                     crew,
-                    partial(connect, endpoint, "worker", ToWorker),
+                    partial(_connect, settings.server_dir),
                     heartbeat_s=settings.heartbeat_s,
                     on_joined=lambda worker, _: on_registered(worker, config),
                 ).run()
@@ -90,6 +92,17 @@ async def run_worker(
     if ended.code:
         log.error("%s", ended.why)
     return ended.code
+
+
+@asynccontextmanager
+async def _connect(server_dir: Path) -> AsyncIterator[Connection[ToWorker]]:
+    """A connection to the server that the directory names now: a resumed one may have moved."""
+    try:
+        endpoint = read_access(server_dir, "worker").endpoint("worker")
+    except InputError as error:
+        raise Unreachable(str(error)) from error
+    async with connect(endpoint, "worker", ToWorker) as connection:
+        yield connection
 
 
 def _configure(settings: WorkerSettings, manager: Manager, places: Places) -> WorkerConfig:

@@ -18,6 +18,7 @@ from typing import Final
 from benchmarks.peers import bare_import
 from benchmarks.peers.peer import Figures, Peer
 from benchmarks.sandbox import (
+    TIMEOUT_S,
     Failed,
     Sandbox,
     cpu_seconds,
@@ -262,7 +263,10 @@ def stall(workload: Workload, sandbox: Sandbox) -> Figures:
         cluster.start_workers(1, "--cpus", "2", "--zero-worker")
         array = ["--array", f"0-{workload.tasks - 1}"]
         busy = sandbox.start(hqtrio("submit", "--wait", *NO_FILES, *array, "/bin/true"))
+        give_up_at = time.monotonic() + TIMEOUT_S
         while busy.poll() is None:
+            if time.monotonic() > give_up_at:
+                raise Failed(f"the tasks had not ended after {TIMEOUT_S:g} s")
             cluster.command("job", "list", "--all")
             time.sleep(0.3)
         cluster.expect_finished(1, workload.tasks)

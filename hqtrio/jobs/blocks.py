@@ -64,6 +64,7 @@ class GraphBlock:
         "edge_to",
         "first",
         "head",
+        "is_shared",
         "made",
         "needs",
         "needs_from",
@@ -84,6 +85,8 @@ class GraphBlock:
         self.released = 0
         self.dead = False
         self.bodies: list[TaskBody] = []
+        # Whether tasks share bodies; if none do, only running tasks' bodies are known outside.
+        self.is_shared = False
         self.made: dict[int, Body] = {}  # those that the scheduler knows
         self.variants: list[Variants] = []
         self.settings: list[TaskSettings] = []
@@ -106,11 +109,6 @@ class GraphBlock:
     def needs_of(self, place: int) -> tuple[int, ...]:
         """The numbers of the tasks that must finish first."""
         return tuple(self.needs[self.needs_from[place] : self.needs_from[place + 1]])
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether tasks share bodies; if none do, only running tasks' bodies are known outside."""
-        return len(self.bodies) < len(self.body_of)
 
     def drop_body(self, place: int, done: list[int]) -> None:
         """A task needs its body no more: add the body's number to `done` if nobody does."""

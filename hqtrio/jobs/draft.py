@@ -160,6 +160,7 @@ class Draft:
             unmet = len(needs)
         numbers.add(number)
         block.body_of.append(body)
+        block.is_shared = block.is_shared or block.uses[body] > 0
         block.uses[body] += 1
         block.variants_of.append(variants)
         block.settings_of.append(settings)

@@ -61,6 +61,7 @@ def _ready(
         tuple(runs),
         instance,
         block.entries(place),
+        gates=bool(block.feeds),
     )
 
 
@@ -163,5 +164,6 @@ def _announce_graph(
                 body,
                 tuple(runs),
                 instance,
+                gates=bool(block.needs),
             )
         )

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import IntEnum
 
 from hqtrio.messages.client import Counts
+from hqtrio.model.job import JobState
 from hqtrio.model.task import TaskState
-
-
-class JobState(IntEnum):
-    """Task states keep their numbers; a job can also be merely open."""
-
-    WAITING = 0
-    RUNNING = 1
-    FINISHED = 2
-    FAILED = 3
-    CANCELLED = 4
-    ABORTED = 5
-    OPENED = 6
 
 
 def job_state(counts: Counts, is_open: bool) -> JobState:

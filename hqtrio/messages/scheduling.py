@@ -80,7 +80,7 @@ class Body:
 class TasksReady:
     """These tasks may start: runs `(first task id, count)` of one class, priority and body.
 
-    All have `instance`. `entries` holds one item per task in the order of the runs, or nothing.
+    All have `instance`. With `gates`, other tasks may wait for the end of these. `entries` holds one item per task in the order of the runs, or nothing.
     """
 
     variants: Variants
@@ -89,6 +89,7 @@ class TasksReady:
     runs: tuple[tuple[int, int], ...]
     instance: int = 0
     entries: EntrySlice | None = None
+    gates: bool = False
 
 
 @dataclass(frozen=True, slots=True)

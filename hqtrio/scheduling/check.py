@@ -43,10 +43,11 @@ def check(tables: Tables) -> None:
         for worker in hold.workers or ():
             # A stop or loss drops the hold with the next round, which is already due then.
             held = tables.workers.get(worker)
-            assert tables.dirty or (held is not None and held.stopping is None), worker  # I07
+            assert tables.dirty or (held is not None and held.in_use), worker  # I07
     totals: Counter[str] = Counter()
     for mirror in tables.workers.values():
-        if mirror.stopping is None:
+        assert not (mirror.in_use and mirror.stopping is not None), mirror.id
+        if mirror.in_use:
             for pool in mirror.shape.descriptor.pools:
                 totals[pool.resource] += pool.size
     assert totals == Counter(tables.totals), (totals, tables.totals)

@@ -33,7 +33,21 @@ class LinkClosed:
     reason: LossReason
 
 
-Event = ToScheduler | LinkOpened | WorkerSaid | LinkClosed
+@dataclass(frozen=True, slots=True)
+class LinkStuck:
+    """The worker has not read what it was sent for a while."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFree:
+    """It has read that now."""
+
+    link: int
+
+
+Event = ToScheduler | LinkOpened | WorkerSaid | LinkClosed | LinkStuck | LinkFree
 
 
 # --- effects, to be performed in the order given

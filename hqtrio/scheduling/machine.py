@@ -49,7 +49,9 @@ from hqtrio.scheduling.events import (
     Event,
     Fact,
     LinkClosed,
+    LinkFree,
     LinkOpened,
+    LinkStuck,
     ToLink,
     WorkerSaid,
 )
@@ -63,7 +65,10 @@ from hqtrio.scheduling.timers import Timers, What
 ROUND_SPACING: Final = 4.0  # times what the last round took
 ROUND_SPACING_MAX_S: Final = 0.02
 ACK_DELAY_S: Final = 0.1
-ACK_AT_ONCE: Final = 2  # reports without acknowledgement that do not wait for company
+# A worker collects ends while a few of its reports are unacknowledged. Letting it collect is what
+# keeps small frames off both event loops, unless something could start or much has gathered.
+ACK_AT_ONCE: Final = 2  # reports
+ACK_ROWS: Final = 500
 STOP_GRACE_S: Final = 60.0
 
 
@@ -134,6 +139,14 @@ class Scheduling:
                 return self._link_opened(link, hello, at)
             case LinkClosed(link, reason):
                 return self._link_closed(link, reason)
+            case LinkStuck(link):
+                mirror = self._by_link.get(link)
+                if mirror is not None:
+                    self._tables.stop_using(mirror)
+            case LinkFree(link):
+                mirror = self._by_link.get(link)
+                if mirror is not None and mirror.stopping is None:
+                    self._tables.use(mirror)
             case AdmitWorker():
                 return self._admit(event, at)
             case RefuseWorker(link, reason):
@@ -247,9 +260,8 @@ class Scheduling:
     def _lose(self, mirror: Mirror, reason: LossReason) -> list[Effect]:
         """Drop the mirror; the first reason that was given is the reason."""
         tables = self._tables
-        if mirror.stopping is None:
-            tables.stop_using(mirror)
-        else:
+        tables.stop_using(mirror)
+        if mirror.stopping is not None:
             reason = mirror.stopping
         del self._by_link[mirror.link]
         tables.drop_worker(mirror)
@@ -380,7 +392,8 @@ class Scheduling:
         for worker in self._owed:
             mirror = tables.workers[worker]
             unseen = mirror.seen - mirror.last_ack[0]
-            if mirror.outbox or unseen >= ACK_AT_ONCE:
+            pressing = mirror.urgent or mirror.unseen_rows >= ACK_ROWS or mirror.hungry
+            if mirror.outbox or (pressing and unseen >= ACK_AT_ONCE):
                 _acknowledge(mirror)
             elif not self._timers.is_armed(What.ACK, worker):
                 self._timers.arm(What.ACK, worker, at + ACK_DELAY_S)
@@ -429,4 +442,5 @@ def _acknowledge(mirror: Mirror) -> None:
     state = (mirror.seen, mirror.durable)
     if state != mirror.last_ack:
         mirror.last_ack = state
+        mirror.unseen_rows, mirror.urgent = 0, False
         mirror.post(Unit((Ack(*state),), shipping.MESSAGE_BYTES))

@@ -161,6 +161,7 @@ class Mirror:
         "id",
         "idle_since",
         "idle_timeout_s",
+        "in_use",
         "last_ack",
         "link",
         "no_fit",
@@ -175,6 +176,8 @@ class Mirror:
         "stakes",
         "stopping",
         "too_late",
+        "unseen_rows",
+        "urgent",
     )
 
     def __init__(
@@ -198,6 +201,7 @@ class Mirror:
         self.idle_timeout_s = inf
         self.idle_since = 0.0
         self.stopping: LossReason | None = None
+        self.in_use = False  # gets work: it is not stopping, and reads what it is sent
 
         self.slots: Final[dict[int, Slot]] = {}
         self.stakes: Final[dict[int, Stake]] = {}  # by class
@@ -217,6 +221,9 @@ class Mirror:
         self.seen = 0
         self.durable = 0
         self.last_ack = (0, 0)
+        # Since the last acknowledgement: ends reported, and whether others may wait for such ends.
+        self.unseen_rows = 0
+        self.urgent = False
         self._last_slot = 0
         self._last_retract = 0
 
@@ -231,7 +238,7 @@ class Mirror:
 
     def can_run(self, klass: RequestClass, now: float) -> bool:
         """Whether the class could start here if the worker were empty (worker is in F)."""
-        if self.stopping is not None:
+        if not self.in_use:
             return False
         usable = self.shape.usable(klass)
         if not klass.timed:
@@ -286,6 +293,11 @@ class Mirror:
         if not stake.slots and not stake.shipped:
             del self.stakes[stake.klass.id]
             del stake.klass.stakes[self.id]
+
+    @property
+    def hungry(self) -> bool:
+        """Whether some of its slots have nothing to go on with."""
+        return not self.stakes or any(s.slots and not s.backlog for s in self.stakes.values())
 
     def forget_everything(self) -> None:
         """Take this worker out of the figures of every class."""

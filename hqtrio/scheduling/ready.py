@@ -28,6 +28,7 @@ class Batch:
     instance: int
     spans: tuple[Span, ...]
     slice: EntrySlice | None = None
+    gates: bool = False  # other tasks may wait for the end of these
     _ends: Sequence[int] = ()
     _starts: list[tuple[int, int]] = field(default_factory=list)  # first id, position; sorted
 

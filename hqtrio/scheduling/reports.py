@@ -95,6 +95,8 @@ class ReportReader:
         for owner, number in Counter(batches).items():
             if owner is not None:
                 mirror.drop_tasks(owner, number)
+                mirror.unseen_rows += number
+                mirror.urgent |= owner.gates
                 self._tables.thin[mirror.id, owner.klass.id] = None
         self.ended.append(fact)
 
@@ -111,7 +113,7 @@ class ReportReader:
             if slot in mirror.slots:
                 mirror.close_slot(slot)
                 self._closed.add(slot)
-        if mirror.stopping is None:
+        if mirror.in_use:
             self._tables.freed[mirror.id] = None
 
     def _bounced(self, fact: Bounced) -> None:

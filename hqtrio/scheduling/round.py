@@ -62,7 +62,10 @@ class Round:
             if not ready and number not in shipped.get(priority, ()):
                 tables.review = True
         spent: set[int] = set()  # classes that fit nowhere any more
+        orphans = self._orphans()
         for priority in sorted(present, reverse=True):
+            for stake in orphans.get(priority, ()):
+                self._open_for_backlog(stake, priority)
             waiting = shipped.get(priority, {})
             level = tables.levels.get(priority, {})
             for queue in sorted(level.values(), key=self._rank):
@@ -79,6 +82,20 @@ class Round:
             for key in old:
                 if key[0] == priority and key not in tables.holds:
                     tables.review = True
+
+    def _orphans(self) -> dict[int, list[Stake]]:
+        """By priority: backlog whose last slot closed while it was on its way.
+
+        Its worker waits a moment for a new slot before it gives such tasks back; with tasks of
+        microseconds this happens all the time, and giving back would cost more than running.
+        """
+        tables = self._tables
+        orphans: dict[int, list[Stake]] = {}
+        for number in tables.workers if tables.review else tables.freed:
+            for stake in tables.workers[number].stakes.values():
+                if stake.backlog and not stake.slots:
+                    orphans.setdefault(_priority(stake), []).append(stake)
+        return orphans
 
     def _backlogs(self) -> dict[int, dict[int, tuple[RequestClass, int]]]:
         """By priority and class: tasks that wait at workers, which others could start, too."""
@@ -237,7 +254,7 @@ class Round:
         """Ship ahead what the worker's slots get through until the next chance."""
         klass, mirror = stake.klass, stake.mirror
         queue = klass.top
-        if queue is None or not stake.slots or mirror.stopping is not None:
+        if queue is None or not stake.slots or not mirror.in_use:
             return
         want = backlog_target(klass, stake.slots)
         backlog = stake.backlog
@@ -262,19 +279,21 @@ class Round:
         numbers = tables.workers if tables.review else tables.freed
         for mirror in [tables.workers[number] for number in numbers]:
             for stake in list(mirror.stakes.values()):
-                klass = stake.klass
-                if klass.id in mirror.no_fit or not stake.slots:
-                    continue
-                if klass.top is not None and not _has_higher_backlog(mirror, klass.top):
-                    continue
-                while stake.backlog and mirror.can_run(klass, self._now):
-                    holds = self._holds_on(mirror, klass, _priority(stake))
-                    if holds and not self._in_gaps(mirror, klass, holds):
-                        break
-                    slot = mirror.open_slot(klass, self._now)
-                    if slot is None:
-                        break
-                    shipping.ship_slot(mirror, klass, slot)
+                top = stake.klass.top
+                if stake.backlog and (top is None or _has_higher_backlog(mirror, top)):
+                    self._open_for_backlog(stake, _priority(stake))
+
+    def _open_for_backlog(self, stake: Stake, priority: int) -> None:
+        """Grant slots to tasks that already lie at their worker, as far as there is room."""
+        mirror, klass = stake.mirror, stake.klass
+        while stake.backlog and klass.id not in mirror.no_fit and mirror.can_run(klass, self._now):
+            holds = self._holds_on(mirror, klass, priority)
+            if holds and not self._in_gaps(mirror, klass, holds):
+                return
+            slot = mirror.open_slot(klass, self._now)
+            if slot is None:
+                return
+            shipping.ship_slot(mirror, klass, slot)
 
     def _steal(self) -> None:
         """Ask back backlog of classes that could start elsewhere at once."""
@@ -336,8 +355,7 @@ class Round:
 def _has_higher_backlog(mirror: Mirror, queue: ReadyQueue) -> bool:
     """Whether tasks of the class that come before the queue's wait at the worker.
 
-    What is free there is theirs. If the worker's last slot closed while they were on their way,
-    it gives them back in a moment, and they must not find their place taken by a lower task.
+    What is free there is theirs, also while they are on their way to a slot that has closed.
     """
     stake = mirror.stakes.get(queue.klass.id)
     return stake is not None and stake.backlog > 0 and _priority(stake) > queue.priority

@@ -72,6 +72,7 @@ class Tables:
             ready.instance,
             ready.runs,
             ready.entries,
+            ready.gates,
         )
         runs, position = [], 0 if ready.entries is None else ready.entries.first_position
         for first, count in ready.runs:
@@ -139,16 +140,26 @@ class Tables:
 
     def add_worker(self, mirror: Mirror) -> None:
         self.workers[mirror.id] = mirror
-        self.freed[mirror.id] = None
-        self._count(mirror, 1)
+        self.use(mirror)
+
+    def use(self, mirror: Mirror) -> None:
+        """The worker gets work from now on."""
+        if not mirror.in_use:
+            mirror.in_use = True
+            self.freed[mirror.id] = None
+            self.thin.update(((mirror.id, number), None) for number in mirror.stakes)
+            self._count(mirror, 1)
 
     def stop_using(self, mirror: Mirror) -> None:
-        """The worker gets no more work; call once, before it is dropped."""
-        self.freed.pop(mirror.id, None)
-        self.review = True
-        self._count(mirror, -1)
+        """The worker gets no more work; what lies there may be given to others."""
+        if mirror.in_use:
+            mirror.in_use = False
+            self.freed.pop(mirror.id, None)
+            self.review = True
+            self._count(mirror, -1)
 
     def drop_worker(self, mirror: Mirror) -> None:
+        assert not mirror.in_use, mirror.id
         del self.workers[mirror.id]
         self.talking.pop(mirror.id, None)
         mirror.forget_everything()
@@ -190,6 +201,6 @@ class Tables:
             mirror.deadline_at - request.time_s
             for mirror in self.workers.values()
             for request in klass.variants
-            if mirror.stopping is None
+            if mirror.in_use
         )
         return min((at for at in crossings if at >= now), default=inf)

@@ -6,13 +6,12 @@ grant and its first tasks, or an end and the next tasks, are seen together.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Final
 
 from hqtrio.errors import RemoteFault
-from hqtrio.messages.columns import f64, read_u32, read_u64, u32, u64
+from hqtrio.messages.columns import read_u32, read_u64
 from hqtrio.messages.worker import (
     Cancel,
     DefineBody,
@@ -22,13 +21,13 @@ from hqtrio.messages.worker import (
     Forget,
     Grant,
     Held,
-    HeldSlot,
     Report,
     Retract,
     Undrain,
 )
 from hqtrio.model.resources import Variants
 from hqtrio.model.task import Ending
+from hqtrio.worker.alarms import Alarms
 from hqtrio.worker.backlog import Run
 from hqtrio.worker.bodies import Body
 from hqtrio.worker.crew import Crew
@@ -43,18 +42,17 @@ from hqtrio.worker.orders import (
     Order,
     RunTasks,
     SignalTasks,
-    TakeBack,
     TaskRan,
     TaskRefused,
 )
+from hqtrio.worker.recalls import Recalls
 from hqtrio.worker.reports import NEVER, Reports
-from hqtrio.worker.tables import Klass, LaneTask, Retracting, Slot, Take
+from hqtrio.worker.statement import state
+from hqtrio.worker.tables import Klass, LaneTask, Slot
 
 SIGINT: Final = 2
 # Batch managers and the kernel's limits end tasks with these; so do they end the worker itself.
 SUSPICIOUS: Final = (-9, -15, -24)  # SIGKILL, SIGTERM, SIGXCPU
-HOLD_BACK_S: Final = 0.5
-LADDER_S: Final = 1.0  # from SIGINT to SIGKILL
 FRESH_S: Final = 0.25  # a slot's first tasks may come in the frame after its grant
 
 REFILL_FROM: Final = 8  # lanes of at least this length are filled up when half empty
@@ -77,19 +75,13 @@ class Lanes:
         self._classes: dict[Variants, Klass] = {}
         self._class_numbers: dict[int, Klass] = {}
         self._bodies: dict[int, Body] = {}  # by the server's number
-        self._next_key = self._next_lane = self._next_take = 1
+        self._next_key = self._next_lane = 1
         self._slots: dict[int, Slot] = {}
         self._tasks: dict[int, LaneTask] = {}
         self._void_tasks = 0
-        self._takes: dict[int, Take] = {}
-        self._retracts: dict[int, Retracting] = {}
+        self._recalls = Recalls()
+        self._alarms = Alarms()
         self._dirty: dict[Klass, None] = {}
-        self._kills: deque[tuple[float, list[LaneTask]]] = deque()
-        self._held_back: deque[tuple[float, LaneTask, TaskRan, float]] = deque()
-        self._fresh: deque[tuple[float, Klass]] = deque()
-        self._limit_at = inf  # no running task's limit is earlier
-        self._limited: dict[int, LaneTask] = {}
-        self._expiry: dict[Klass, float] = {}
 
     # --- what the server orders
 
@@ -122,7 +114,7 @@ class Lanes:
             klass.variants[message.variant].time_s,
         )
         self._slots[slot.number] = klass.slots[slot.number] = slot
-        self._fresh.append((slot.fresh_until, klass))
+        self._alarms.freshen(klass, slot.fresh_until)
         self._dirty[klass] = None
 
     def enqueue(self, message: Enqueue) -> None:
@@ -152,14 +144,15 @@ class Lanes:
     def retract(self, message: Retract) -> None:
         tasks = sorted(set(read_u64(message.tasks)))
         released = [task for task, _, _ in self._unqueue(tasks)]
-        retracting = self._retracts[message.seq] = Retracting(released)
         asked = []
         for task in tasks:
             lane_task = self._tasks.get(task)
             if lane_task is not None and not lane_task.running and lane_task.fixed is None:
                 lane_task.retract = message.seq
                 asked.append(lane_task)
-        retracting.outstanding = self._take_back(asked, retract=message.seq)
+        orders = self._recalls.ask(asked, retract=message.seq)
+        self._orders += orders
+        self._recalls.begin(message.seq, released, len(orders))
         self._answer_retract(message.seq)
 
     def drain(self, message: Drain) -> None:
@@ -171,7 +164,7 @@ class Lanes:
                 waiting = [t for t in slot.tasks.values() if not t.running and t.fixed is None]
                 asked.setdefault(slot.klass, []).extend(waiting)
         for klass, lane_tasks in asked.items():
-            self._take_back(lane_tasks, klass=klass)
+            self._orders += self._recalls.ask(lane_tasks, klass=klass)
 
     def undrain(self, message: Undrain) -> None:
         for number in read_u32(message.slots):
@@ -221,9 +214,7 @@ class Lanes:
             if lane_task is not None:
                 self._refuse(lane_task, refused, now)
         for seq, tasks in said.taken:
-            take = self._takes.pop(seq, None)
-            if take is not None:
-                self._taken(take, tasks, now)
+            self._taken(seq, tasks, now)
 
     def _start(self, lane_task: LaneTask, started_at: float) -> None:
         lane_task.running, lane_task.started_at = True, started_at
@@ -234,8 +225,7 @@ class Lanes:
         limit_s = lane_task.body.content.time_limit_s
         if limit_s > 0:
             lane_task.limit_at = started_at + limit_s
-            self._limited[lane_task.task] = lane_task
-            self._limit_at = min(self._limit_at, lane_task.limit_at)
+            self._alarms.limit(lane_task)
 
     def _end(self, lane_task: LaneTask, ran: TaskRan, now: float) -> None:
         self._leave(lane_task)
@@ -244,8 +234,7 @@ class Lanes:
         slot = lane_task.slot
         slot.klass.learn(ran.started_age_s - ran.ended_age_s)
         if ran.status in SUSPICIOUS and lane_task.fixed is None:
-            slot.held_back += 1
-            self._held_back.append((now + HOLD_BACK_S, lane_task, ran, now))
+            self._alarms.hold_back(lane_task, ran, now)
             return
         self._report_end(lane_task, ran, now)
 
@@ -291,8 +280,11 @@ class Lanes:
             text=refused.text if lane_task.fixed is None else "",
         )
 
-    def _taken(self, take: Take, tasks: Iterable[int], now: float) -> None:
-        """The launcher will not start these tasks; the others of the take have started."""
+    def _taken(self, seq: int, tasks: Iterable[int], now: float) -> None:
+        """The launcher will not start these tasks; the others it was asked for have started."""
+        take = self._recalls.answered(seq)
+        if take is None:
+            return
         for task in tasks:
             lane_task = self._tasks.get(task)
             if lane_task is not None:
@@ -302,19 +294,16 @@ class Lanes:
             if lane_task is not None and lane_task.retract == take.retract:
                 lane_task.retract = 0
         if take.klass is not None:
-            take.klass.taking -= 1
             self._dirty[take.klass] = None
-        retracting = self._retracts.get(take.retract)
-        if retracting is not None:
-            retracting.outstanding -= 1
-            self._answer_retract(take.retract)
+        self._recalls.count_down(take.retract)
+        self._answer_retract(take.retract)
 
     def _unstarted(self, lane_task: LaneTask, now: float) -> None:
         """A task has left its lane without having started: it goes where it was asked for."""
         lane_task.body.held += 1
         self._leave(lane_task)
-        retracting = self._retracts.get(lane_task.retract)
-        if not lane_task.mute and lane_task.fixed is None and retracting is None:
+        wanted = self._recalls.wants(lane_task.retract)
+        if not lane_task.mute and lane_task.fixed is None and not wanted:
             lane_task.slot.klass.backlog.add(
                 Run(
                     lane_task.task,
@@ -331,14 +320,13 @@ class Lanes:
             return
         if lane_task.fixed is not None:
             self._reports.end(lane_task.task, lane_task.instance, 0, lane_task.fixed, now)
-        elif retracting is not None:
-            retracting.released.append(lane_task.task)
+        else:
+            self._recalls.release(lane_task.retract, lane_task.task)
 
-    def _answer_retract(self, seq: int) -> None:
-        retracting = self._retracts[seq]
-        if retracting.outstanding == 0:
-            del self._retracts[seq]
-            self._reports.retract(seq, retracting.released)
+    def _answer_retract(self, retract: int) -> None:
+        released = self._recalls.complete(retract)
+        if released is not None:
+            self._reports.retract(retract, released)
 
     def ready(self, launcher: int) -> None:
         """The launcher takes orders."""
@@ -372,8 +360,8 @@ class Lanes:
                     now,
                     started_at=lane_task.started_at if lane_task.running else now,
                 )
-        for seq in [seq for seq, take in self._takes.items() if take.launcher == gone]:
-            self._taken(self._takes.pop(seq), (), now)
+        for seq in self._recalls.asked_of(gone):
+            self._taken(seq, (), now)
 
     def _leave(self, lane_task: LaneTask) -> None:
         """The task is in no lane any more."""
@@ -381,7 +369,7 @@ class Lanes:
         del self._tasks[lane_task.task]
         del slot.tasks[lane_task.task]
         if lane_task.limit_at:
-            self._limited.pop(lane_task.task, None)
+            self._alarms.unlimit(lane_task)
         self._release(lane_task.body, 1)
         if not slot.void:
             self._dirty[slot.klass] = None
@@ -414,7 +402,7 @@ class Lanes:
     def _serve(self, klass: Klass, now: float) -> None:
         slots = klass.slots
         timely = [slot for slot in slots.values() if not slot.draining]
-        self._expiry.pop(klass, None)
+        self._alarms.keep(klass)
         if klass.backlog:
             reason = TOO_LATE if timely else NO_SLOT
             if self.ends_at != inf:
@@ -426,7 +414,7 @@ class Lanes:
             elif not self._void_tasks and self.crew.any_ready:
                 self._feed(klass, timely, now)
             if klass.backlog and self.ends_at != inf:
-                self._expiry[klass] = self.ends_at - min(slot.time_s for slot in timely)
+                self._alarms.expire(klass, self.ends_at - min(s.time_s for s in timely))
         waits = bool(klass.backlog)
         dry = [
             slot
@@ -533,23 +521,7 @@ class Lanes:
             if len(ahead) > len(most):
                 most = ahead
         if most:
-            self._take_back(most[len(most) // 2 :], klass=klass)
-
-    def _take_back(
-        self, lane_tasks: Sequence[LaneTask], *, retract: int = 0, klass: Klass | None = None
-    ) -> int:
-        """Ask launchers for these tasks; how many launchers were asked."""
-        by_launcher: dict[int, list[int]] = {}
-        for lane_task in lane_tasks:
-            by_launcher.setdefault(lane_task.launcher, []).append(lane_task.task)
-        for launcher, tasks in by_launcher.items():
-            seq = self._next_take
-            self._next_take += 1
-            self._takes[seq] = Take(launcher, tuple(tasks), retract, klass)
-            if klass is not None:
-                klass.taking += 1
-            self._orders.append(TakeBack(launcher, seq, tuple(tasks)))
-        return len(by_launcher)
+            self._orders += self._recalls.ask(most[len(most) // 2 :], klass=klass)
 
     def _close(self, slot: Slot) -> None:
         del self._slots[slot.number]
@@ -580,16 +552,16 @@ class Lanes:
             lane_task.fixed = lane_task.fixed or fixed
             lane_task.mute = lane_task.mute or mute
             by_launcher.setdefault(lane_task.launcher, []).append(lane_task.task)
-        self._take_back([t for t in lane_tasks if not t.running])
+        self._orders += self._recalls.ask(t for t in lane_tasks if not t.running)
         for launcher, tasks in by_launcher.items():
             self._orders.append(SignalTasks(launcher, SIGINT, tuple(tasks)))
-        self._kills.append((now + LADDER_S, list(lane_tasks)))
+        self._alarms.interrupted(lane_tasks, now)
 
     def kill_all(self, now: float) -> None:
         """Drop what waits and kill what runs; nobody hears of it, and no slot is left."""
         self._drop_backlog()
-        self._held_back.clear()
-        self._retracts.clear()
+        self._alarms.forget_held_back()
+        self._recalls.forget_retracts()
         for slot in self._slots.values():
             slot.void = True
             self._void_tasks += len(slot.tasks)
@@ -610,13 +582,13 @@ class Lanes:
         waiting = [t for t in self._tasks.values() if not t.running]
         for lane_task in waiting:
             lane_task.mute = True
-        self._take_back(waiting)
+        self._orders += self._recalls.ask(waiting)
 
     def _drop_backlog(self) -> None:
         for klass in self._classes.values():
             for run in klass.backlog.take_all():
                 self._release(run.body, run.count)
-        self._expiry.clear()
+            self._alarms.keep(klass)
 
     # --- connections
 
@@ -649,33 +621,13 @@ class Lanes:
 
     def held(self, reports: tuple[Report, ...], now: float) -> Held:
         """Everything that this worker still has."""
-        slots = [
-            HeldSlot(s.number, s.klass.variants, s.variant, s.claim, s.draining)
-            for s in self._slots.values()
-        ]
-        rows: list[tuple[int, int, int, int, float]] = [
-            (task, run.instance, 0, 0, 0.0)
-            for klass in self._classes.values()
-            for run in klass.backlog
-            for task in range(run.first, run.first + run.count)
-        ]
-        rows += [
-            (t.task, t.instance, t.slot.number, t.running, now - t.started_at if t.running else 0.0)
-            for t in self._tasks.values()
-            if not t.mute
-        ]
-        rows += [
-            (t.task, t.instance, t.slot.number, 1, now - at + ran.started_age_s)
-            for _, t, ran, at in self._held_back
-        ]
-        return Held(
-            tuple(slots),
-            u64([row[0] for row in rows]),
-            u32([row[1] for row in rows]),
-            u32([row[2] for row in rows]),
-            bytes(row[3] for row in rows),
-            f64([row[4] for row in rows]),
+        return state(
+            self._classes.values(),
+            self._slots.values(),
+            self._tasks.values(),
+            self._alarms.held_back(),
             reports,
+            now,
         )
 
     def new_reports(self) -> Reports:
@@ -697,33 +649,18 @@ class Lanes:
 
     def next_deadline(self) -> float:
         """When `tick` is needed."""
-        deadline = self._limit_at if self._limited else inf
-        for queue in (self._kills, self._held_back, self._fresh):
-            if queue:
-                deadline = min(deadline, queue[0][0])
-        return min(deadline, min(self._expiry.values(), default=inf))
+        return self._alarms.next_deadline()
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        while self._kills and self._kills[0][0] <= now:
-            self._finish_off(self._kills.popleft()[1])
-        while self._held_back and self._held_back[0][0] <= now:
-            _, lane_task, ran, at = self._held_back.popleft()
-            lane_task.slot.held_back -= 1
+        for lane_tasks in self._alarms.to_kill(now):
+            self._finish_off(lane_tasks)
+        for lane_task, ran, at in self._alarms.to_report(now):
             self._dirty[lane_task.slot.klass] = None
-            # Ages count from when the answer was read.
-            self._report_end(lane_task, ran, at)
-        while self._fresh and self._fresh[0][0] <= now:
-            self._dirty[self._fresh.popleft()[1]] = None
-        if self._limit_at <= now:
-            late = [t for t in self._limited.values() if t.limit_at <= now]
-            for lane_task in late:
-                del self._limited[lane_task.task]
-            self._kill([t for t in late if t.fixed is None], Ending.TIME_LIMIT, now)
-            self._limit_at = min((t.limit_at for t in self._limited.values()), default=inf)
-        for klass in [k for k, at in self._expiry.items() if at <= now]:
-            del self._expiry[klass]
-            self._dirty[klass] = None
+            self._report_end(lane_task, ran, at)  # ages count from when the answer was read
+        late = [t for t in self._alarms.over_limit(now) if t.fixed is None]
+        self._kill(late, Ending.TIME_LIMIT, now)
+        self._dirty.update(dict.fromkeys(self._alarms.classes_due(now)))
 
     def _finish_off(self, lane_tasks: Sequence[LaneTask]) -> None:
         """SIGKILL, also where the first process is gone: what it started may still be there."""
@@ -777,9 +714,7 @@ class Lanes:
             assert bodies[key].held == count, (key, bodies[key].held, count)
         void = sum(1 for t in self._tasks.values() if t.slot.void)
         assert void == self._void_tasks, (void, self._void_tasks)
-        for seq, retracting in self._retracts.items():
-            waiting = sum(1 for take in self._takes.values() if take.retract == seq)
-            assert waiting == retracting.outstanding > 0, seq
+        self._recalls.check()
         assert not self._dirty
         self.crew.check({s.launcher for s in self._all_placed()})
 

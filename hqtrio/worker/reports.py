@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
@@ -127,7 +128,7 @@ class Reports:
         """The task was shipped here and cannot start here."""
         self._bounced.setdefault(reason, []).append((task, instance))
 
-    def retract(self, seq: int, released: list[int]) -> None:
+    def retract(self, seq: int, released: Sequence[int]) -> None:
         """Answer a Retract."""
         self._retracted.append(Retracted(seq, u64(released)))
 

@@ -85,21 +85,3 @@ class Klass:
         if self.average_s * AHEAD_MAX <= AHEAD_S:
             return AHEAD_MAX
         return int(AHEAD_S / self.average_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Take:
-    """A TakeBack under way. `retract`: the Retract it serves, or 0. `klass`: waits for it."""
-
-    launcher: int
-    tasks: tuple[int, ...]
-    retract: int
-    klass: Klass | None
-
-
-@dataclass(slots=True)
-class Retracting:
-    """A Retract that waits for launchers."""
-
-    released: list[int]
-    outstanding: int = 0

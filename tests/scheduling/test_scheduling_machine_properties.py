@@ -10,6 +10,7 @@ from scheduling_cluster import Cluster, needs
 from hqtrio.model.resources import Policy
 from hqtrio.model.task import Ending
 from hqtrio.model.worker import LossReason
+from hqtrio.scheduling.events import LinkFree, LinkStuck
 
 REQUESTS = st.sampled_from(
     [
@@ -67,6 +68,11 @@ class SchedulingStory(RuleBasedStateMachine):
     def stop(self, data):
         self.cluster.stop(self.pick(data, self.workers))
 
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), event=st.sampled_from([LinkStuck, LinkFree]))
+    def stick(self, data, event):
+        self.cluster.handle(event(self.pick(data, self.workers).link))
+
     @rule(data=st.data(), took=st.sampled_from([0.0, 0.01, 1.0, 100.0]))
     def end(self, data, took):
         worker = self.pick(data, [worker for worker in self.workers if worker.running])
@@ -112,6 +118,7 @@ class SchedulingStory(RuleBasedStateMachine):
         cluster.join(12, gpus=4)
         cluster.settle()
         for worker in self.workers:
+            cluster.handle(LinkFree(worker.link))
             if worker.stopped is not None:
                 cluster.lose(worker)
         cluster.finish_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from scheduling_cluster import CONTENT, Cluster, ended_fact, needs
 
@@ -18,8 +19,8 @@ from hqtrio.messages.worker import (
     Retracted,
     Started,
 )
-from hqtrio.model.resources import UNIT, Descriptor, Pool
-from hqtrio.model.worker import LossReason
+from hqtrio.model.resources import UNIT, Descriptor, Link, Pool
+from hqtrio.model.worker import LossReason, WorkerConfig
 from hqtrio.scheduling.events import Fact, LinkOpened, Shipped
 
 
@@ -133,6 +134,29 @@ def test_an_impossible_descriptor_is_refused(pools, text):
     effects = cluster.machine.handle(LinkOpened(5, hello), cluster.now())
     assert not any(isinstance(effect, Fact) for effect in effects)
     assert text in effects[-1].reason
+
+
+def registration(**changes) -> Register:
+    config = WorkerConfig("h", "h", "/", "g", Descriptor((Pool("cpus", (("0",),), UNIT),)))
+    return Register(msgspec.structs.replace(config, **changes), b"k")
+
+
+@pytest.mark.parametrize("link", [Link(0, 0, 1, 0), Link(0, 1, 0, 0), Link(-1, 0, 0, 0)])
+def test_a_coupling_of_groups_that_do_not_exist_is_refused(link):
+    cluster = Cluster()
+    hello = registration(descriptor=Descriptor((Pool("cpus", (("0",),), UNIT),), (link,)))
+    effects = cluster.machine.handle(LinkOpened(5, hello), cluster.now())
+    assert not any(isinstance(effect, Fact) for effect in effects)
+    assert "the coupling of a worker" in effects[-1].reason
+
+
+@pytest.mark.parametrize("name", ["hostname", "listen_address", "work_dir", "group", "version"])
+def test_a_worker_cannot_fill_the_server_with_its_name(name):
+    cluster = Cluster()
+    hello = registration(**{name: "x" * 100_000})
+    effects = cluster.machine.handle(LinkOpened(5, hello), cluster.now())
+    assert not any(isinstance(effect, Fact) for effect in effects)
+    assert "at most 4096 characters" in effects[-1].reason
 
 
 ONE = u64([1])

@@ -59,7 +59,7 @@ class Network:
 
 
 class Pipe:
-    """One direction. `reader` is told of frames, and of the end after the last of them."""
+    """One direction. Its reader is told of frames, and of the end after the last of them."""
 
     def __init__(self, network: Network, kind: str) -> None:
         self._network, self._decoder = network, _DECODERS[kind]
@@ -69,7 +69,12 @@ class Pipe:
         self._alarm = Alarm(network.timeline, self._pump)
         self._clogged = False
         self._closed = False  # nothing more is taken
-        self.reader: End | None = None
+        self._reader: End | None = None
+
+    def listen(self, reader: End) -> None:
+        """From now on `reader` hears what arrives, and what has arrived before."""
+        self._reader = reader
+        self._plan()
 
     def send(self, messages: Sequence[Value]) -> None:
         if self._closed:
@@ -91,7 +96,7 @@ class Pipe:
     def destroy(self) -> None:
         """Nobody reads any more."""
         self._closed = True
-        self.reader = None
+        self._reader = None
         self._queue.clear()
         self._alarm.set(inf)
 
@@ -105,15 +110,18 @@ class Pipe:
         self._plan()
 
     def _plan(self) -> None:
-        self._alarm.set(self._queue[0][0] if self._queue and not self._clogged else inf)
+        moves = self._queue and self._reader is not None and not self._clogged
+        self._alarm.set(self._queue[0][0] if moves else inf)
 
     def _pump(self) -> None:
         now = self._network.timeline.now
-        while self._queue and self._queue[0][0] <= now and not self._clogged:
+        while (
+            self._queue
+            and self._queue[0][0] <= now
+            and not self._clogged
+            and (reader := self._reader) is not None
+        ):
             _, frame = self._queue.popleft()
-            reader = self.reader
-            if reader is None:
-                return
             if frame is None:
                 reader.lose()
                 return

@@ -58,7 +58,7 @@ class Proxy:
 
     def __init__(self, server: Server, link: int, connection: Connection) -> None:
         self._server, self.link, self._connection = server, link, connection
-        connection.to_server.reader = self
+        connection.to_server.listen(self)
         self._silence_s = REGISTRATION_S
         self._registered = self._over = False
         self._silence = Alarm(server.world.timeline, self._silent)
@@ -113,7 +113,7 @@ class Session:
 
     def __init__(self, server: Server, number: int, connection: Connection) -> None:
         self._server, self._number, self._connection = server, number, connection
-        connection.to_server.reader = self
+        connection.to_server.listen(self)
 
     def receive(self, messages: list[Call]) -> None:
         for call in messages:
@@ -160,6 +160,11 @@ class Server:
         self._busy_until = self.world.timeline.now + seconds
         self.book_core.sleep(self._busy_until)
         self.scheduling_core.sleep(self._busy_until)
+
+    def kill(self) -> None:
+        """SIGKILL: whatever it knew is gone with it."""
+        self.book_core.stop()
+        self.scheduling_core.stop()
 
     @property
     def busy(self) -> bool:

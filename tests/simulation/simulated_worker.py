@@ -79,7 +79,7 @@ class Link:
         self._tries -= 1
         if connection is not None:
             self._connection = connection
-            connection.to_dialer.reader = self
+            connection.to_dialer.listen(self)
             self._process.put(lambda: LinkOpened(self.number))
             self._patience.set(self._world.timeline.now + ANSWER_S)
         elif self._tries > 0:
@@ -163,7 +163,7 @@ class WorkerProcess:
         self.machine = WorkerMachine(config, site, worker_key=key, launchers=2)
         self.launchers: dict[int, Launcher] = {}
         self.link: Link | None = None
-        self.workers: list[int] = []  # the ids it has had
+        self.joined: list[tuple[int, str]] = []  # the ids it has had, and of which server
         self.exit: Exit | None = None
         self.dead = False  # its process is gone, for whatever reason
         self.suspended = False
@@ -243,8 +243,8 @@ class WorkerProcess:
                 self.launchers[launcher] = Launcher(
                     launcher, self.node, self.world.timeline, self.world.rng, self.world, self.put
                 )
-            case Joined(worker):
-                self.workers.append(worker)
+            case Joined():
+                self.joined.append((effect.worker, effect.server_uid))
                 self.cancelled.clear()  # of another attachment, or another server
             case Depart():
                 pass

@@ -30,6 +30,7 @@ from hqtrio.worker.orders import RunTasks
 
 CALM_MAX_S: Final = 3600.0  # after the last fault everything must have ended
 HEARTBEAT_S: Final = 2.0
+RECEIPTS_S: Final = 2.0  # until the last report has its receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Cluster:
         self._checks = 0
         self.calm = False
         self.figures = Figures()
-        self.ledger = Ledger()
+        self.ledgers: dict[str, Ledger] = {}  # by server
         self._servers = 0
         self.server = self._new_server()
         self.workers: list[WorkerProcess] = []
@@ -118,7 +119,7 @@ class Cluster:
         self._done: dict[tuple[bytes, int], list[tuple[int, int]]] = {}  # (instance, status)
         self._started: dict[tuple[bytes, int, int], int] = {}
         self.customers: list[Customer] = []
-        self.jobs: list[int] = []
+        self.jobs: list[int] = []  # that clients know of
 
     # --- what parts of the simulation ask of the world
 
@@ -152,10 +153,12 @@ class Cluster:
     # --- the witness
 
     def ordered(self, worker: WorkerProcess, order: RunTasks) -> None:
+        number, server = worker.joined[-1]
+        ledger = self.ledgers[server]
         for task, instance in zip(order.tasks, order.instances, strict=True):
             assert task not in worker.cancelled, f"{worker.node} starts {task}, which is cancelled"
-            shipped = self.ledger.shipped_to.get((task, instance), ())
-            assert worker.workers[-1] in shipped, (worker.node, task, instance, shipped)
+            shipped = ledger.shipped_to.get((task, instance), ())
+            assert number in shipped, (worker.node, task, instance, shipped)
 
     def started(self, node: str, batch: bytes, task: int, instance: int, load: Load) -> None:
         self.note("start", node, task, instance)
@@ -172,10 +175,10 @@ class Cluster:
             amount = size if amount < 0 else amount
             place.used[resource, label] += amount
             assert place.used[resource, label] <= size, f"{node}: {resource} {label} is taken twice"
-        if batch == self.batch:
-            row = self.ledger.tasks.get(task)
-            if row is not None:
-                self.ledger.check_needs(task, row)
+        ledger = self.ledgers[batch.decode()]
+        row = ledger.tasks.get(task)
+        if row is not None:
+            ledger.check_needs(task, row)
 
     def ended(self, node: str, batch: bytes, task: int, instance: int, status: int) -> None:
         self.note("end", node, task, instance, status)
@@ -194,9 +197,15 @@ class Cluster:
         """Marks the tasks of the present server: another one has tasks of the same names."""
         return b"server-%d" % self._servers
 
+    @property
+    def ledger(self) -> Ledger:
+        return self.ledgers[self.batch.decode()]
+
     def _new_server(self) -> Server:
         self._servers += 1
-        return Server(self, f"server-{self._servers}")
+        name = self.batch.decode()
+        self.ledgers[name] = Ledger()
+        return Server(self, name)
 
     def author(self) -> Author:
         return Author(self.rng, self.scenario.mix, self.batch)
@@ -327,7 +336,6 @@ class Cluster:
         self._count_up()
         self.server.kill()
         self.server = self._new_server()
-        self.ledger = Ledger()
         self.jobs.clear()
 
     # --- the course of events
@@ -460,16 +468,14 @@ class Cluster:
 
         def at_rest() -> bool:
             s = self.server.scheduling.statistics()
-            return not (s.ready or s.shipped or s.running or s.slots or self._running) and all(
-                worker.idle and worker.link is not None and worker.link.connection is not None
-                for worker in self.alive
-            )
+            nothing = not (s.ready or s.shipped or s.running or s.slots or self._running)
+            return nothing and s.workers == len(self.alive) == sum(map(_at_rest, self.alive))
 
         self._run_until(at_rest, f"something goes on: {list(self._running.items())[:3]}")
+        receipts_at = self.timeline.now + RECEIPTS_S
+        self._run_until(lambda: self.timeline.now >= receipts_at, "time stands still")
         for place in self._nodes.values():
             assert not +place.used, place.used
-        statistics = self.server.scheduling.statistics()
-        assert statistics.workers == len(self.alive), statistics
         # A worker that comes back states everything that it still has.
         workers = self.alive
         for connection in self._links():
@@ -491,6 +497,11 @@ class Cluster:
         figures.states.update(task.state.name for task in self.ledger.tasks.values())
         figures.losses.update(self.ledger.losses)
         figures.reruns = sum(n - 1 for n in self._started.values())
+
+
+def _at_rest(worker: WorkerProcess) -> bool:
+    connected = worker.link is not None and worker.link.connection is not None
+    return worker.idle and connected
 
 
 def _counts(row: Any) -> tuple[int, ...]:
