@@ -44,6 +44,10 @@ LAYERS: Final = 100
 CHAIN_RUNS: Final = 3
 IDLE_S: Final = 20.0
 SETTLE_S: Final = 3.0
+SPANS: Final = (
+    "a worker without processes ends a run of consecutive tasks as one span with one date; "
+    "what the worker spends on a real task is not in this figure"
+)
 STALL_VARIABLE: Final = "HQTRIO_STALL_LOG"
 
 
@@ -75,6 +79,18 @@ class Cluster:
             time.sleep(0.02)
         if connected.returncode:
             raise Failed("waiting for the workers failed")
+
+    @contextmanager
+    def noting_cpu(self, tasks: int) -> Iterator[None]:
+        """Note what server and worker spent per task; launchers and tasks do not count."""
+        processes = {"server": self.server.pid, "worker": self.workers[0].pid}
+        before = {name: cpu_seconds(pid) for name, pid in processes.items()}
+        yield
+        spent = [
+            f"{name} {1e6 * (cpu_seconds(pid) - before[name]) / tasks:.1f} us"
+            for name, pid in processes.items()
+        ]
+        self.sandbox.notes.append(f"CPU per task: {', '.join(spent)}")
 
     def expect_finished(self, job: int, count: int) -> None:
         said = self.sandbox.run(hqtrio("job", "list", "--all", "--output-mode", "json")).stdout
@@ -143,7 +159,8 @@ def real(*options: str, files: int) -> Callable[[Workload, Sandbox], Figures]:
             cluster.start_workers(1, "--cpus", "2")
             start_up_s = start_up_seconds(cluster, *submit, "/bin/true")
             array = ["--array", f"1-{workload.tasks}"]
-            seconds = cluster.command(*submit, *array, "/bin/true")
+            with cluster.noting_cpu(workload.tasks):
+                seconds = cluster.command(*submit, *array, "/bin/true")
             cluster.expect_finished(4, workload.tasks)
         expect_files(sandbox.work, files * (workload.tasks + 3))
         return {
@@ -214,8 +231,10 @@ def zero(workload: Workload, sandbox: Sandbox, submit: Sequence[str]) -> Figures
     with open_cluster(sandbox) as cluster:
         cluster.start_workers(1, "--cpus", "2", "--zero-worker")
         start_up_s = start_up_seconds(cluster, "submit", "--wait", *NO_FILES, "/bin/true")
-        seconds = cluster.command(*submit)
+        with cluster.noting_cpu(workload.tasks):
+            seconds = cluster.command(*submit)
         cluster.expect_finished(4, workload.tasks)
+        sandbox.notes.append(SPANS)
     return {
         HQTRIO: 1e6 * beyond(start_up_s, seconds) / workload.tasks,
         WHOLE_COMMAND: 1e6 * seconds / workload.tasks,

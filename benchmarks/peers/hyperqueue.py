@@ -16,6 +16,7 @@ from benchmarks.workloads import HYPERQUEUE, Workload
 MODULE: Final = "benchmarks.peers.hyperqueue"
 SERVE: Final = "serve"
 SUBMIT: Final = "submit"
+JOB_MAX: Final = 100_000  # a job of a million tasks exceeds its frame limit
 
 
 def main(workload: str, count: int) -> dict[str, float]:
@@ -34,12 +35,15 @@ def main(workload: str, count: int) -> dict[str, float]:
         with LocalCluster(server_dir=str(servers)):
             (servers / "ready").touch()
             time.sleep(3600)
-    job = Job(default_workdir=Path.cwd(), max_fails=0)
     if workload == SUBMIT:
-        for _ in range(count):
-            job.program(["/bin/true"])
-        Client(str(servers)).submit(job)
+        client = Client(str(servers))
+        for first in range(0, count, JOB_MAX):
+            job = Job(default_workdir=Path.cwd(), max_fails=0)
+            for _ in range(first, min(first + JOB_MAX, count)):
+                job.program(["/bin/true"])
+            client.submit(job)
         return {}
+    job = Job(default_workdir=Path.cwd(), max_fails=0)
     # Waiting through the API looks once a second, so the end is dated by the files of the last
     # tasks; where tasks have no files, the last one of each slot gets them all the same.
     before: list[object] = []

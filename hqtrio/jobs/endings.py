@@ -33,10 +33,13 @@ _SIGNALS: Final = {
 NEVER_RESTART_TEXT: Final = "Task was running on a lost worker while never restart flag was set."
 
 
-@lru_cache(maxsize=1024)  # a million tasks that fail alike share one text
 def error_text(ending: int, code: int, text: str = "") -> str:
     """What users read about a failed task; the worker's own words win where it has any."""
-    text = text[:TEXT_MAX]
+    return _shared_text(ending, code, text[:TEXT_MAX])
+
+
+@lru_cache(maxsize=1024)  # a million tasks that fail alike share one text
+def _shared_text(ending: int, code: int, text: str) -> str:
     match ending:
         case Ending.TIME_LIMIT:
             return "Time limit reached"

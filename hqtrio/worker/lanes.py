@@ -401,6 +401,8 @@ class Lanes:
 
     def _serve(self, klass: Klass, now: float) -> None:
         slots = klass.slots
+        if slots or not klass.backlog:
+            klass.orphaned_until = 0.0
         timely = [slot for slot in slots.values() if not slot.draining]
         self._alarms.keep(klass)
         if klass.backlog:
@@ -408,12 +410,13 @@ class Lanes:
             if self.ends_at != inf:
                 timely = [slot for slot in timely if now + slot.time_s < self.ends_at]
             if not timely:
-                self._bounce(klass, reason)
+                if slots or self._has_waited(klass, now):
+                    self._bounce(klass, reason)
             elif self._zero_cost:
                 self._finish_at_once(klass, timely[0], now)
             elif not self._void_tasks and self.crew.any_ready:
                 self._feed(klass, timely, now)
-            if klass.backlog and self.ends_at != inf:
+            if klass.backlog and timely and self.ends_at != inf:
                 self._alarms.expire(klass, self.ends_at - min(s.time_s for s in timely))
         waits = bool(klass.backlog)
         dry = [
@@ -428,6 +431,18 @@ class Lanes:
         for slot in dry:
             if slot.draining or not klass.taking:
                 self._close(slot)
+
+    def _has_waited(self, klass: Klass, now: float) -> bool:
+        """Whether backlog without a slot has waited long enough for one.
+
+        It was sent while the last slot closed. The server knows by now, and its answer is a new
+        slot; tasks that come back instead are sent once more, and with tasks of microseconds
+        that never ends.
+        """
+        if not klass.orphaned_until:
+            klass.orphaned_until = now + FRESH_S
+            self._alarms.freshen(klass, klass.orphaned_until)
+        return klass.orphaned_until <= now
 
     def _bounce(self, klass: Klass, reason: str) -> None:
         for run in klass.backlog.take_all():
@@ -683,7 +698,8 @@ class Lanes:
                 assert self._slots.get(slot.number) is slot, slot.number
                 assert slot.klass is klass, slot.number
             if klass.backlog:
-                assert any(not s.draining for s in klass.slots.values()), "backlog without slot"
+                served = any(not s.draining for s in klass.slots.values())
+                assert served or klass.orphaned_until, "backlog without slot"
             for run in klass.backlog:
                 for task in range(run.first, run.first + run.count):
                     twin = self._tasks.get(task)

@@ -70,6 +70,7 @@ class Klass:
     slots: dict[int, Slot] = field(default_factory=dict)
     average_s: float = -1.0
     taking: int = 0
+    orphaned_until: float = 0.0  # backlog without any slot waits for one until then; 0: it has one
 
     def learn(self, duration_s: float) -> None:
         """Let an execution's duration move the average."""

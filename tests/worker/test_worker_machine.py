@@ -243,7 +243,21 @@ def test_a_slot_without_first_task_waits_for_the_next_frame_then_closes():
 def test_r09_tasks_of_a_class_without_slot_bounce():
     bench = Bench()
     bench.server(enqueue(1, 2))
+    bench.wait(0.3)
     assert bench.told.bounced == [(t(1), NO_SLOT), (t(2), NO_SLOT)]
+
+
+def test_tasks_that_cross_the_closing_of_the_last_slot_run_in_the_next_one():
+    bench = Bench()
+    bench.server(grant(1), span(0, 1))
+    bench.ended(0, lasted_s=0.001)
+    assert bench.told.closed == [1]
+    bench.server(enqueue(1, 2))
+    bench.server(grant(2))
+    bench.started(1)
+    bench.ended(1)
+    bench.wait(0.3)
+    assert bench.told.bounced == []
 
 
 def test_r10_a_drained_slot_gives_back_what_lies_ahead_and_closes_after_its_task():
