@@ -13,7 +13,8 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "jobs"
 
 def test_a_job_file_runs_and_leaves_nothing_behind(cluster):
     done = cluster.run("run", str(CONFIGS / "hello.yaml"))
-    assert "13 finished" in done.stdout + done.stderr
+    assert "13 finished" in done.stdout
+    assert f"Outputs: {cluster.work}/job-1" in done.stdout
     assert not (cluster.home / ".hqtrio-server").exists()
     assert [path for path in cluster.root.iterdir() if path.name.startswith("hq")] == []
 

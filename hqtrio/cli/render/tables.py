@@ -12,7 +12,7 @@ from hqtrio.cli.render.reports import JobReport, TaskIds, TaskList
 from hqtrio.cli.render.wording import JOB_STATES, date, job_state, pool_kind, summary, total
 from hqtrio.client.views import Task
 from hqtrio.ids import format_ids
-from hqtrio.messages.client import JobRow, ServerDetails, WorkerRow
+from hqtrio.messages.client import JobDetails, JobRow, ServerDetails, WorkerRow
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import Descriptor
 from hqtrio.units import format_elapsed
@@ -124,6 +124,8 @@ class TableRenderer:
         words = ", ".join(f"{n} {name}" for name, n in shares if n) or "no tasks"
         took = format_elapsed(end - details.submitted_at)
         self._out.write(f"Job `{details.row.name}`: {words} in {took}\n")
+        if folders := _output_folders(details):
+            self._out.write(f"Outputs: {', '.join(folders)}\n")
 
     def task_ids(self, ids: TaskIds) -> None:
         if len(ids.jobs) == 1:
@@ -178,3 +180,15 @@ def _outputs(task: Task) -> str:
     if paths is None:
         return ""
     return "\n".join(path for path in (paths.stderr, paths.stdout) if path is not None)
+
+
+def _output_folders(details: JobDetails) -> list[str]:
+    """Directories of the tasks' outputs, as far as they are the same for all tasks of an array."""
+    paths = (
+        stdio.path
+        for submit in details.submits
+        for array in submit.arrays
+        for stdio in (array.body.stdout, array.body.stderr)
+        if stdio.path is not None
+    )
+    return list(dict.fromkeys(path.partition("%{")[0].rpartition("/")[0] for path in paths))
