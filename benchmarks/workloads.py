@@ -7,6 +7,7 @@ from typing import Final
 
 HQTRIO: Final = "hqtrio"
 WHOLE_COMMAND: Final = "hqtrio (whole command)"
+START_UP_OFF: Final = "hqtrio (start-up taken off)"
 WORKER_AT_WORK: Final = "hqtrio (with a worker at work)"
 HYPERQUEUE: Final = "HyperQueue"
 BARE_LOOPS: Final = "two spawn loops"

@@ -43,7 +43,7 @@ def start_detached(arguments: Sequence[str]) -> dict[str, object]:
         finally:
             os.close(write)
         line = ready.readline()
-    if line:
+    if line.endswith(b"\n"):
         child.returncode = 0  # it lives on; we do not wait for it
         said = json.loads(line)
         assert isinstance(said, dict)
@@ -71,7 +71,11 @@ class Detached:
         log = os.open(
             instance_dir / LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
-        (instance_dir / PID_NAME).write_text(f"{os.getpid()}\n")
+        pid = os.open(
+            instance_dir / PID_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+        )
+        with open(pid, "w") as file:
+            file.write(f"{os.getpid()}\n")
         with open(self._fd, "wb") as parent:
             parent.write(json.dumps(said).encode() + b"\n")
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -11,6 +12,8 @@ import trio
 from actors.kit.mailbox import Mailbox
 
 M = TypeVar("M")
+
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -34,6 +37,9 @@ async def open_actor(
                 await run(mailbox)
                 if not leaving.is_set():
                     raise RuntimeError(f"{mailbox.name} returned while still in use")
+            if lifetime.cancelled_caught:
+                log.warning("%s: did not end within %g s; what it had in hand is lost",
+                            mailbox.name, grace_s)  # fmt: skip
         finally:
             mailbox.end()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import trio
 
-from actors.kit.mailbox import Mailbox
+from actors.kit.mailbox import ActorStopped, Mailbox
 from hqtrio.errors import RemoteFault
 
 M = TypeVar("M")
@@ -50,8 +51,9 @@ async def run_edge(
             connection.start_soon(watch)
             try:
                 await run(connection, outbox)
-                connection.cancel_scope.cancel()
             finally:
+                # Before the outbox ends: a writer must not take that for a polite goodbye.
+                connection.cancel_scope.cancel()
                 outbox.end()
     except* Exception as group:
         fault = group
@@ -61,8 +63,41 @@ async def run_edge(
         fault = None  # else frame, exception and traceback would keep each other alive
 
 
+class OpenEdges:
+    """The outboxes of one port's connections, so that all can be ended politely together."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._outboxes: dict[int, Mailbox[Any]] = {}
+        self._gone = trio.lowlevel.ParkingLot()
+
+    @contextmanager
+    def holding(self, outbox: Mailbox[Any]) -> Iterator[None]:
+        """Inside, the edge of this outbox has a peer that wants to hear the last words."""
+        self._outboxes[id(outbox)] = outbox
+        if self.closed:
+            outbox.close()
+        try:
+            yield
+        finally:
+            del self._outboxes[id(outbox)]
+            if not self._outboxes:
+                self._gone.unpark_all()
+
+    async def close(self) -> None:
+        """Every edge has said what was queued for its peer, and is gone.
+
+        As slow as the slowest peer, so the caller needs a deadline.
+        """
+        self.closed = True
+        for outbox in list(self._outboxes.values()):
+            outbox.close()
+        while self._outboxes:
+            await self._gone.park()
+
+
 def _report(name: str, fault: ExceptionGroup[Exception]) -> None:
-    _, ours = fault.split((RemoteFault, OSError, trio.BrokenResourceError))
+    _, ours = fault.split((RemoteFault, OSError, trio.BrokenResourceError, ActorStopped))
     if ours:
         log.error("%s: connection closed by a bug of ours", name, exc_info=ours)
     else:

@@ -82,7 +82,7 @@ class Mailbox(Generic[M]):
         while len(self._queue) >= self._soft_max and not self.closed:
             await self._drained.park()
         if self.closed:
-            raise ActorStopped(self.name)
+            raise ActorStopped(f"{self.name} has ended")
         self.tell(message)
 
     async def ask(self, request: Callable[[Reply[R]], M]) -> R:
@@ -126,4 +126,4 @@ class Mailbox(Generic[M]):
         """The actor is gone: fail every ask that is still open."""
         self.close()
         for resolve in list(self._asked.values()):
-            resolve(Error(ActorStopped(self.name)))
+            resolve(Error(ActorStopped(f"{self.name} has ended")))

@@ -11,14 +11,13 @@ import select
 import signal
 import sys
 import time
-from resource import RUSAGE_SELF, getrusage
 
 from actors.launcher import frames
 from actors.launcher.bodies import Body
 from actors.launcher.files import read_error_text, remove_tree
 from actors.launcher.frames import Frames, frame
 from actors.launcher.lanes import Lane
-from actors.launcher.processes import Hunt, kill_descendants
+from actors.launcher.processes import Hunt, kill_descendants, own_peak_kib
 from actors.launcher.starts import ERROR_FILE, Refusal, Started, Starter
 
 TYPE_CHECKING = False
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from actors.launcher.bodies import Output, Pairs, Template
 
 _COMPANY_S = 0.005
+_MEASURE_S = 1.0  # between two looks at our own peak
 _REAP_MAX = 16  # in one go: each may start a successor, and answers must not wait for all of them
 _HUNT_PAUSE_S = 0.002
 _HUNT_MAX_S = 5.0  # whoever lives longer cannot be killed by us
@@ -61,6 +61,7 @@ class Launcher:
         # Tasks that ended after a signal of ours: a kill may still be ordered for what they left.
         self._signalled: dict[int, Run] = {}
         self._ended_signalled: dict[int, Run] = {}
+        self._own_peak_kib, self._measure_at = 0, 0.0
         self._hunt = Hunt()
         self._hunt_at = self._hunt_until = _NEVER
         self._send_at = _NEVER
@@ -193,9 +194,9 @@ class Launcher:
     def _kill(self, tasks: Iterable[int]) -> None:
         now = time.monotonic()
         for task in tasks:
-            if pid := self._pids.get(task):
-                run = self._running[pid]
-                _signal_group(pid, signal.SIGKILL)
+            # A run that was not signalled is a later one under the same number, and not meant.
+            if run := self._signalled.get(task):
+                _signal_group(run.started.pid, signal.SIGKILL)
             elif task in self._ended_signalled:
                 run = self._ended_signalled.pop(task)
             else:
@@ -237,8 +238,10 @@ class Launcher:
 
     def _reap(self) -> bool:
         """Bury a number of dead children; False if there are no more."""
-        # Until a child execs it shares our memory: up to our own peak, its figure says nothing.
-        own_peak = getrusage(RUSAGE_SELF).ru_maxrss
+        now = time.monotonic()
+        if now >= self._measure_at:
+            self._own_peak_kib, self._measure_at = own_peak_kib(), now + _MEASURE_S
+        own_peak = self._own_peak_kib
         try:
             for _ in range(_REAP_MAX):
                 pid, status, usage = os.wait4(-1, os.WNOHANG)

@@ -53,6 +53,19 @@ def processes() -> list[Process]:
     return found
 
 
+def own_peak_kib() -> int:
+    """The most memory that this process had in use, in KiB.
+
+    Until a child execs it shares our memory: up to this, the peak that `wait4` reports of it says
+    nothing. (`getrusage` would also count our own parent's memory, from before we exec'ed.)
+    """
+    with open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1])
+    return 0
+
+
 def environ_of(pid: int) -> list[bytes]:
     """What the process was started with, as NAME=value; empty if it cannot be read."""
     return _read(f"/proc/{pid}/environ", _ENVIRON_BYTES).split(b"\0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from typing import Final
@@ -10,13 +11,13 @@ from typing import Final
 import msgspec
 import trio
 
-from actors.kit.edge import run_edge
-from actors.kit.mailbox import Mailbox
+from actors.kit.edge import OpenEdges, run_edge
+from actors.kit.mailbox import ActorStopped, Mailbox
 from actors.server.links import AskRuntime, SchedulerMail, ServerMail, SessionOpened, SessionOutbox
 from actors.server.parting import say_why
 from hqtrio.jobs.effects import ClientAsked, SessionEnded
 from hqtrio.messages.client import Call, Said, WorkerRow, WorkerRows
-from hqtrio.net.connection import Connection, ConnectionEnded
+from hqtrio.net.connection import Connection, ConnectionEnded, FrameTooLarge
 from hqtrio.scheduling.machine import RuntimeInfo
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,11 @@ class ClientSessions:
     def __init__(self, server: Mailbox[ServerMail], scheduler: Mailbox[SchedulerMail]) -> None:
         self._server, self._scheduler = server, scheduler
         self._numbers = count(1)
+        self._open = OpenEdges()
+
+    async def close(self) -> None:
+        """Every client that reads has its answers, and knows that the server ends."""
+        await self._open.close()
 
     async def serve(self, _: trio.Nursery, connection: Connection[Call]) -> None:
         """Serve one connection to its end, then let the server forget the session."""
@@ -40,13 +46,16 @@ class ClientSessions:
         async def run(nursery: trio.Nursery, mailbox: Mailbox[Said | None]) -> None:
             outbox = SessionOutbox(mailbox)
             await self._server.put(SessionOpened(session, outbox))
-            nursery.start_soon(self._write, connection, outbox)
-            try:
-                while True:
-                    for call in await connection.receive():
-                        await self._server.put(ClientAsked(session, call.number, call.request))
-            except ConnectionEnded as end:  # clients come and go: nothing to be warned of
-                log.debug("client %d (%s): %s", session, connection.peer, end)
+            nursery.start_soon(self._write, nursery, connection, outbox)
+            with self._open.holding(mailbox):
+                try:
+                    while True:
+                        for call in await connection.receive():
+                            await self._server.put(ClientAsked(session, call.number, call.request))
+                except FrameTooLarge:
+                    raise
+                except ConnectionEnded as end:  # clients come and go: nothing to be warned of
+                    log.debug("client %d (%s): %s", session, connection.peer, end)
 
         faults: list[ExceptionGroup[Exception] | None] = []
         await run_edge(
@@ -55,16 +64,21 @@ class ClientSessions:
             name=f"client {session} ({connection.peer})",
             outbox_max=OUTBOX_MAX,
         )
-        await self._server.put(SessionEnded(session))
+        with suppress(ActorStopped):  # the end of a core ends the whole process
+            await self._server.put(SessionEnded(session))
         await say_why(connection, faults[0])
 
-    async def _write(self, connection: Connection[Call], outbox: SessionOutbox) -> None:
+    async def _write(
+        self, nursery: trio.Nursery, connection: Connection[Call], outbox: SessionOutbox
+    ) -> None:
         while batch := await outbox.receive():
             for said in batch:
                 await connection.send([await self._complete(said)])
             # Without a pause a job of short tasks would be a notice per millisecond.
             with trio.move_on_after(NOTICES_APART_S):
                 await outbox.wait_urgent()
+        await connection.aclose("the server ends")
+        nursery.cancel_scope.cancel()  # closed on our side: what it asks now has no answer
 
     async def _complete(self, said: Said) -> Said:
         """Add what only the scheduler knows of connected workers."""

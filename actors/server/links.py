@@ -12,7 +12,7 @@ from hqtrio.jobs.effects import ClientAsked, SessionEnded
 from hqtrio.messages.client import JobNotice, Said, WorkerNotice
 from hqtrio.messages.scheduling import FromScheduler, ToScheduler
 from hqtrio.messages.worker import ToWorker
-from hqtrio.scheduling.events import LinkClosed, LinkOpened, WorkerSaid
+from hqtrio.scheduling.events import LinkClosed, LinkFree, LinkOpened, LinkStuck, WorkerSaid
 from hqtrio.scheduling.machine import RuntimeInfo
 
 # --- to the scheduler
@@ -58,7 +58,16 @@ class SayServerStops:
     reply: Reply[None]
 
 
-SchedulerMail = Connected | WorkerSaid | LinkClosed | Commands | AskRuntime | SayServerStops
+SchedulerMail = (
+    Connected
+    | WorkerSaid
+    | LinkClosed
+    | LinkStuck
+    | LinkFree
+    | Commands
+    | AskRuntime
+    | SayServerStops
+)
 
 
 # --- to the server
@@ -79,9 +88,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Durable:
-    """Every group of records up to this number survives anything."""
-
-    group: int
+    """More of what was written survives anything."""
 
 
 ServerMail = SessionOpened | ClientAsked | SessionEnded | Facts | Durable

@@ -1,59 +1,66 @@
-"""The server process: the nest of actors, and how it begins and ends."""
+"""The server process: how the nest of actors begins and ends."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from actors.kit.actor import open_actor
-from actors.kit.mailbox import Mailbox
 from actors.server.client_session import ClientSessions
+from actors.server.cores import open_cores
 from actors.server.endpoints import ServerSettings, plan_access, refuse_second, with_ports
 from actors.server.journal import NoJournal
-from actors.server.links import SayServerStops, SchedulerMail, ServerMail
-from actors.server.scheduler import Scheduler
-from actors.server.server import Server
-from actors.server.stall import StallMeter, keep_collections_short
+from actors.server.links import SayServerStops
+from actors.server.stall import collections_kept_short, stalls_measured
 from actors.server.worker_proxy import WorkerProxies
 from hqtrio import __version__
-from hqtrio.jobs.machine import JobBook
 from hqtrio.messages.client import Call, ServerDetails
 from hqtrio.messages.worker import FromWorker
 from hqtrio.net.access import AccessFile, write_access
 from hqtrio.net.directory import ACCESS_FILE, create_instance, publish_instance, withdraw_instance
 from hqtrio.net.listener import listening_port, open_listeners, raise_file_limit, serve
-from hqtrio.scheduling.machine import Scheduling
 
 __all__ = ["ServerSettings", "run_server"]
 
 log = logging.getLogger(__name__)
 
 STALL_LOG: Final = "HQTRIO_STALL_LOG"
-# Time for the last words (answers, ServerStops) to leave before connections are closed.
+# Time for the last words (answers, ServerStops) to leave before connections are cut.
 LAST_WORDS_S: Final = 0.5
 
 
 class _Ending:
-    """Why the server ends; the first reason counts."""
+    """Whether the server was ever there for others, and why it ends; the first reason counts."""
 
     def __init__(self) -> None:
         self.asked = trio.Event()
-        self.deliberate = True
+        self.was_ready = False
+        self.deliberate = False
 
     def end(self, *, deliberate: bool) -> None:
         if not self.asked.is_set():
             self.deliberate = deliberate
             self.asked.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    """What listens, and what is published of it."""
+
+    access: AccessFile
+    instance: Path
+    clients: list[trio.SocketListener]
+    workers: list[trio.SocketListener]
 
 
 async def run_server(
@@ -66,112 +73,139 @@ async def run_server(
     """Serve until `server stop`, a signal or `stop`; `on_ready` is called once both ports listen.
 
     `server stop`, SIGINT and `stop` end it on purpose: workers are told and the link to the
-    current instance is removed. SIGTERM and SIGHUP are the machine's wish: workers and link are
-    left alone. InputError if it cannot start; nothing is left behind then.
+    current instance is removed. SIGTERM and SIGHUP are the machine's wish, and a crash is nobody's:
+    workers and link are left alone. InputError if it cannot start; nothing is left behind then.
+
+    Without `signals` it is a guest in this process, and changes nothing that belongs to all of it:
+    signal handlers, limits (which children inherit) and the garbage collector.
     """
-    raise_file_limit()
-    await refuse_second(settings.server_dir)
-    meter = StallMeter() if os.environ.get(STALL_LOG) else None
-    access = plan_access(settings)
-    clients, workers = (
-        open_listeners(
-            access.endpoint(role).port, loopback=settings.loopback, option=f"--{role}-port"
-        )
-        for role in ("client", "worker")
-    )
-    access = with_ports(access, client=listening_port(clients), worker=listening_port(workers))
-    instance = create_instance(settings.server_dir)
-    write_access(instance / ACCESS_FILE, access)
-    publish_instance(instance)
-    details = _describe(access, instance)
     ending = _Ending()
-    try:
+    with ExitStack() as process:
+        received: AsyncIterator[int] | None = None
+        if signals:
+            raise_file_limit()
+            received = process.enter_context(trio.open_signal_receiver(*_obeyed()))
+        await refuse_second(settings.server_dir)
+        ports = process.enter_context(_open_ports(settings, ending))
+        if signals:
+            process.enter_context(collections_kept_short())
+            process.enter_context(stalls_measured(os.environ.get(STALL_LOG)))
         async with trio.open_nursery() as nursery:
-            if signals:
-                await nursery.start(_obey_signals, ending)
+            if received is not None:
+                nursery.start_soon(_obey_signals, received, ending)
             if stop is not None:
                 nursery.start_soon(_obey_event, stop, ending)
-            async with _open_cores(settings, details, ending) as (server, scheduler):
-                async with trio.open_nursery() as ports:
-                    ports.start_soon(
-                        partial(
-                            serve,
-                            ClientSessions(server, scheduler).serve,
-                            listeners=clients,
-                            role="client",
-                            secret_key=access.endpoint("client").secret_key,
-                            expects=Call,
-                        )
-                    )
-                    ports.start_soon(
-                        partial(
-                            serve,
-                            WorkerProxies(scheduler).serve,
-                            listeners=workers,
-                            role="worker",
-                            secret_key=access.endpoint("worker").secret_key,
-                            expects=FromWorker,
-                        )
-                    )
-                    keep_collections_short()
-                    if meter is not None:
-                        trio.lowlevel.add_instrument(meter)
-                    on_ready(details)
-                    await ending.asked.wait()
-                    if ending.deliberate:
-                        with trio.move_on_after(LAST_WORDS_S):
-                            await scheduler.ask(SayServerStops)
-                    await trio.sleep(LAST_WORDS_S / 5)  # for what is on its way out
-                    ports.cancel_scope.cancel()
+            await _serve(settings, ports, ending, on_ready)
             nursery.cancel_scope.cancel()
-    finally:
-        if meter is not None:
-            trio.lowlevel.remove_instrument(meter)
-            meter.write(os.environ[STALL_LOG])
-        if ending.deliberate:
-            withdraw_instance(instance)
     log.info("server stopped")
 
 
-@asynccontextmanager
-async def _open_cores(
-    settings: ServerSettings, details: ServerDetails, ending: _Ending
-) -> AsyncIterator[tuple[Mailbox[ServerMail], Mailbox[SchedulerMail]]]:
-    """Server and scheduler; the scheduler, opened last, stops first.
-
-    Both boxes are bounded by construction: edges and the scheduler `put`, so each holds at most
-    the soft bound of them; the cores `tell` each other at most once per batch that they take.
-    """
-    server_box: Mailbox[ServerMail] = Mailbox("server")
-    scheduler_box: Mailbox[SchedulerMail] = Mailbox("scheduler")
-    journal = NoJournal()
-    book = JobBook(details.server_uid, secrets.token_bytes(16), details, settings.idle_timeout_s)
-    server = Server(
-        book,
-        journal=journal,
-        scheduler=scheduler_box,
-        stop=partial(ending.end, deliberate=True),
-        wall=time.time,
-    )
-    scheduler = Scheduler(
-        Scheduling(), server=server_box, journal=journal, clock=time.perf_counter, wall=time.time
-    )
-    async with (
-        open_actor(server.run, mailbox=server_box),
-        open_actor(scheduler.run, mailbox=scheduler_box),
-    ):
-        yield server_box, scheduler_box
-
-
-async def _obey_signals(
-    ending: _Ending, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+async def _serve(
+    settings: ServerSettings,
+    ports: _Ports,
+    ending: _Ending,
+    on_ready: Callable[[ServerDetails], None],
 ) -> None:
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-        task_status.started()
-        async for number in received:
-            log.info("received %s", signal.Signals(number).name)
-            ending.end(deliberate=number == signal.SIGINT)
+    """The nest, from the first accepted connection to the last word."""
+    details, access = _describe(ports.access, ports.instance), ports.access
+    async with (
+        open_cores(
+            details,
+            journal=NoJournal(),
+            idle_timeout_s=settings.idle_timeout_s,
+            stop=partial(ending.end, deliberate=True),
+        ) as (server, scheduler),
+        trio.open_nursery() as edges,
+    ):
+        sessions, proxies = ClientSessions(server, scheduler), WorkerProxies(scheduler)
+        edges.start_soon(
+            partial(
+                serve,
+                sessions.serve,
+                listeners=ports.clients,
+                role="client",
+                secret_key=access.endpoint("client").secret_key,
+                expects=Call,
+            )
+        )
+        edges.start_soon(
+            partial(
+                serve,
+                proxies.serve,
+                listeners=ports.workers,
+                role="worker",
+                secret_key=access.endpoint("worker").secret_key,
+                expects=FromWorker,
+            )
+        )
+        on_ready(details)
+        ending.was_ready = True
+        await ending.asked.wait()
+        with trio.move_on_after(LAST_WORDS_S):
+            async with trio.open_nursery() as last_words:
+                last_words.start_soon(sessions.close)
+                if ending.deliberate:
+                    await scheduler.ask(SayServerStops)
+                    last_words.start_soon(proxies.close)
+        edges.cancel_scope.cancel()
+
+
+@contextmanager
+def _open_ports(settings: ServerSettings, ending: _Ending) -> Iterator[_Ports]:
+    """Both ports listen, and an instance directory tells where."""
+    with ExitStack() as undo:
+        access = plan_access(settings)
+        clients, workers = (
+            undo.enter_context(
+                _listening(
+                    open_listeners(
+                        access.endpoint(role).port,
+                        loopback=settings.loopback,
+                        option=f"--{role}-port",
+                    )
+                )
+            )
+            for role in ("client", "worker")
+        )
+        access = with_ports(access, client=listening_port(clients), worker=listening_port(workers))
+        instance = create_instance(settings.server_dir)
+        undo.callback(_leave, instance, ending)
+        write_access(instance / ACCESS_FILE, access)
+        publish_instance(instance)
+        yield _Ports(access, instance, clients, workers)
+
+
+@contextmanager
+def _listening(listeners: list[trio.SocketListener]) -> Iterator[list[trio.SocketListener]]:
+    try:
+        yield listeners
+    finally:
+        for listener in listeners:
+            listener.socket.close()
+
+
+def _leave(instance: Path, ending: _Ending) -> None:
+    """The current instance is nobody's if this server ended on purpose, or never was there."""
+    if ending.deliberate or not ending.was_ready:
+        withdraw_instance(instance)
+    if not ending.was_ready:
+        with contextlib.suppress(OSError):  # whatever else lies there is worth keeping
+            (instance / ACCESS_FILE).unlink(missing_ok=True)
+            instance.rmdir()
+
+
+def _obeyed() -> list[signal.Signals]:
+    """The signals that end the server; a SIGHUP that nohup had ignored stays ignored."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
+
+
+async def _obey_signals(received: AsyncIterator[int], ending: _Ending) -> None:
+    async for number in received:
+        log.info("received %s", signal.Signals(number).name)
+        ending.end(deliberate=number == signal.SIGINT)
 
 
 async def _obey_event(stop: trio.Event, ending: _Ending) -> None:

@@ -30,6 +30,8 @@ from hqtrio.scheduling.events import (
     Effect,
     Fact,
     LinkClosed,
+    LinkFree,
+    LinkStuck,
     Shipped,
     TakenBack,
     ToLink,
@@ -69,9 +71,9 @@ class Scheduler:
                     effects += self._handle(mail, now)
                 except Exception as error:
                     raise Poisoned(mail) from error
+            began = self._clock()
             if machine.next_deadline() <= now.monotonic:
                 effects += machine.tick(now)
-            began = self._clock()
             effects += machine.end_batch(now)
             machine.round_took(self._clock() - began)
             if effects:
@@ -89,6 +91,8 @@ class Scheduler:
             case Connected(opened, outbox):
                 self._outboxes[opened.link] = outbox
                 return self._machine.handle(opened, now)
+            case LinkStuck() | LinkFree():
+                return self._machine.handle(mail, now)
             case LinkClosed(link):
                 self._outboxes.pop(link, None)
                 return self._machine.handle(mail, now)

@@ -55,16 +55,19 @@ class Server:
         self._stop, self._wall = stop, wall
         self._sessions: dict[int, SessionOutbox] = {}
         # What waits for the journal's second barrier, by the group that must become durable.
-        self._waiting: deque[tuple[int, Answer | Receipted]] = deque()
+        self._waiting: deque[tuple[int, Answer | Receipted | StopServer]] = deque()
+        self._written = 0  # the last group of ours
         self._durable = 0
+        self._has_told = False  # a Durable of ours is in the mailbox
 
     async def run(self, mailbox: Mailbox[ServerMail]) -> None:
         """Handle mail batch by batch until the mailbox is closed and drained."""
 
         def durable(group: int) -> None:
             self._durable = max(self._durable, group)
-            if self._waiting and self._waiting[0][0] <= group:
-                mailbox.tell(Durable(group))
+            if not self._has_told and self._waiting and self._waiting[0][0] <= group:
+                self._has_told = True
+                mailbox.tell(Durable())
 
         self._journal.call_on_durable(durable)
         while True:
@@ -100,6 +103,7 @@ class Server:
                     self._sessions.pop(session, None)
                     return self._book.handle(mail, now)
                 case Durable():
+                    self._has_told = False
                     return ()  # the release after the batch does it
         except Exception as error:
             raise Poisoned(mail) from error
@@ -109,21 +113,21 @@ class Server:
         records = [
             record for effect in effects if isinstance(effect, Append) for record in effect.records
         ]
-        group = await self._journal.append(records) if records else self._durable
+        if records:
+            self._written = await self._journal.append(records)
         commands: list[ToScheduler] = []
         for effect in effects:
             match effect:
                 case Command(command):
                     commands.append(command)
-                case Answer(durable=True) | Receipted():
-                    self._waiting.append((group, effect))
+                case Answer(durable=True) | Receipted() | StopServer():
+                    # Also without a record of its own: it may say what an earlier record says.
+                    self._waiting.append((self._written, effect))
                 case Answer():
                     self._answer(effect)
                 case Notify(session, notice):
                     if outbox := self._sessions.get(session):
                         outbox.tell(Said(0, notice))
-                case StopServer():
-                    self._stop()
                 case Append():
                     pass  # written above
         if commands:
@@ -139,6 +143,8 @@ class Server:
                     self._answer(effect)
                 case Receipted(receipt):
                     receipts.append(receipt)
+                case StopServer():
+                    self._stop()
         if receipts:
             self._scheduler.tell(Commands(tuple(receipts)))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hqtrio.cli import values
 from hqtrio.cli.parsing import argument, command, option
-from hqtrio.cli.session import Session
+from hqtrio.cli.session import Session, absolute
 from hqtrio.errors import InputError
 
 log = getLogger(__name__)
@@ -51,7 +51,7 @@ def generate_access(
         files.append((client_file, access.client_part()))
     if worker_file:
         files.append((worker_file, access.worker_part()))
-    targets = [os.path.abspath(path) for path, _ in files]
+    targets = [absolute(path) for path, _ in files]
     if len(set(targets)) < len(targets):
         raise InputError("The access files must have different names")
     for path in targets:

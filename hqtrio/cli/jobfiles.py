@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from typing import Final
 
+from hqtrio.cli.session import current_directory
 from hqtrio.errors import InputError
 from hqtrio.jobfile import MAX_FILE_BYTES, load_jobfile
 from hqtrio.model.job import Submit
@@ -30,7 +30,7 @@ def read_jobfile(
     return load_jobfile(
         text,
         filename=path,
-        submit_dir=os.getcwd(),
+        submit_dir=current_directory(),
         key=secrets.token_bytes(KEY_BYTES),
         name=name,
         max_fails=max_fails,

@@ -168,9 +168,7 @@ def error_text(error: BaseException) -> str:
 
 def main() -> None:
     """Entry point of the program."""
-    for stream in (sys.stdout, sys.stderr):
-        # Names and outputs are bytes that need not be text.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    _open_standard_streams()
     session = Session()
     try:
         code = run(sys.argv[1:], session)
@@ -182,6 +180,27 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Descriptors 0 to 2 are standard streams, whoever has closed them before.
+
+    Otherwise a connection would get such a number, and be taken for the output of a child.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for good
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - for good
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for good
+    for stream in (sys.stdout, sys.stderr):
+        # Names and outputs are bytes that need not be text.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def _end_by_sigpipe() -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -15,7 +14,7 @@ import msgspec
 from hqtrio import __version__
 from hqtrio.cli import values
 from hqtrio.cli.parsing import client_command, command, flag, option
-from hqtrio.cli.session import Session
+from hqtrio.cli.session import Session, absolute
 from hqtrio.client import Client
 from hqtrio.errors import HqError, InputError, Unreachable
 from hqtrio.messages.client import Done, ServerDetails, ServerInfo, StopServer
@@ -70,7 +69,7 @@ def start(session: Session, daemon: bool, **parameters: Any) -> None:
     access_file = parameters.pop("access_file")
     settings = ServerSettings(
         server_dir=Path(session.server_dir),
-        access_file=Path(os.path.abspath(access_file)) if access_file else None,
+        access_file=Path(absolute(access_file)) if access_file else None,
         **parameters,
     )
 

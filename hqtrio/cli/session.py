@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, TextIO, TypeVar
 
+from hqtrio.errors import InputError
+
 if TYPE_CHECKING:
     from hqtrio.cli.render import Renderer
     from hqtrio.client import Client
@@ -45,6 +47,21 @@ def default_server_dir() -> str:
     return os.path.join(home or tempfile.gettempdir(), ".hqtrio-server")
 
 
+def current_directory() -> str:
+    """Where the command was given; InputError if that directory is gone."""
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise InputError(
+            f"Cannot tell the current directory ({error.strerror}): change into another one"
+        ) from None
+
+
+def absolute(path: str) -> str:
+    """The path as seen from the current directory."""
+    return os.path.normpath(path if os.path.isabs(path) else f"{current_directory()}/{path}")
+
+
 @dataclass
 class Session:
     """Filled while the command line is read; complete when a command runs.
@@ -65,7 +82,7 @@ class Session:
     def take(self, given: Mapping[str, object]) -> None:
         """Adopt the global options given so far."""
         directory = given.get("server_dir")
-        self.server_dir = os.path.abspath(str(directory or default_server_dir()))
+        self.server_dir = absolute(str(directory or default_server_dir()))
         self.output_mode = str(given.get("output_mode", "cli"))
         self.colors = str(given.get("colors", "auto"))
         self.debug = bool(given.get("debug", False))

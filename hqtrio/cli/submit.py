@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import sys
 from logging import getLogger
@@ -20,7 +19,7 @@ from hqtrio.cli.parsing import (
     list_follows_dashes,
     option,
 )
-from hqtrio.cli.session import Session
+from hqtrio.cli.session import Session, current_directory
 from hqtrio.cli.submitting import (
     DEFAULT_STDERR,
     DEFAULT_STDOUT,
@@ -130,8 +129,7 @@ def program_options(
     stdin = _read_stdin(session) if task.pop("stdin") else b""
     lines, items = task.pop("each_line"), task.pop("from_json")
     entries = read_lines(lines) if lines else read_json(items) if items else None
-    submit_dir = os.getcwd()
-    return ProgramOptions(words, submit_dir, entries=entries, stdin=stdin, job=job, **task)
+    return ProgramOptions(words, current_directory(), entries=entries, stdin=stdin, job=job, **task)
 
 
 async def after_submit(

@@ -11,7 +11,7 @@ from typing import Any, Final
 from hqtrio import __version__
 from hqtrio.cli import values
 from hqtrio.cli.parsing import Choice, command, flag, option
-from hqtrio.cli.session import Session
+from hqtrio.cli.session import Session, absolute
 from hqtrio.errors import InputError
 from hqtrio.messages.client import WorkerRow
 from hqtrio.model.resources import Pool
@@ -130,7 +130,7 @@ def start(
         server_dir=Path(session.server_dir),
         cpus=parse_cpus(cpus) if isinstance(cpus, str) else cpus,
         hyper_threading=not no_hyper_threading,
-        work_dir=None if work_dir is None else Path(work_dir).absolute(),
+        work_dir=None if work_dir is None else Path(absolute(work_dir)),
         **parameters,
     )
     is_shown = False

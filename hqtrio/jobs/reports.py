@@ -189,6 +189,7 @@ def apply_ended(tables: Tables, worker: int, fact: Ended, wall: float) -> None:
     entry = tables.workers.entries.get(worker)
     if entry is not None and last and started[last - 1] >= entry.last_task_at:
         entry.last_task, entry.last_task_at = tasks[last - 1], started[last - 1]
+    _record_again(tables, follow)
     if any(kept) or follow.failed:
         _record_ended(tables, worker, fact, kept, started, ended, follow, wall)
     _tell(tables, follow)
@@ -299,21 +300,25 @@ def _record_ended(
     )
 
 
-def _tell(tables: Tables, follow: Consequences) -> None:
-    """Announce what may start now, except what a later row has ended."""
-    tables.bodies_done(follow.done)
+def _record_again(tables: Tables, follow: Consequences) -> None:
+    """Record what waits again before what ended: some of it has ended since."""
     tasks: list[int] = []
     instances: list[int] = []
     crashes: list[int] = []
     for number, positions in follow.again.items():
         job = tables.jobs[number]
-        waiting = [p for p in positions if job.states[p] == WAITING]
-        tasks += [task_id(number, job.numbering.number(p)) for p in waiting]
-        instances += [job.instances[p] for p in waiting]
-        crashes += [job.crashes.get(p, 0) for p in waiting]
-        follow.woken[number] = follow.woken.get(number, []) + waiting
+        tasks += [task_id(number, job.numbering.number(p)) for p in positions]
+        instances += [job.instances[p] for p in positions]
+        crashes += [job.crashes.get(p, 0) for p in positions]
     if tasks:
         tables.out.record(TasksRequeued(u64(tasks), u32(instances), u32(crashes)))
+
+
+def _tell(tables: Tables, follow: Consequences) -> None:
+    """Announce what may start now, except what a later row has ended."""
+    tables.bodies_done(follow.done)
+    for number, positions in follow.again.items():
+        follow.woken[number] = follow.woken.get(number, []) + positions
     for number, positions in follow.woken.items():
         job = tables.jobs[number]
         if follow.swept or follow.failed or follow.errors:
@@ -342,6 +347,7 @@ def apply_loss(
             tables.changed[job.id] = None
             started = ran or job.states[position] == RUNNING
             _crash(tables, job, position, started, started and crashed, wall, follow)
+    _record_again(tables, follow)
     if follow.failed:
         _record_ended(tables, worker, _NOTHING, bytearray(), array("d"), array("d"), follow, wall)
     _tell(tables, follow)

@@ -28,6 +28,8 @@ from hqtrio.errors import HqError
 from hqtrio.messages.client import ServerDetails
 
 GRACE_S: Final = 8.0  # a worker kills its tasks within 5 s of being told to end
+KILLED_S: Final = 5.0  # for a killed process to be gone; a hung file system may keep it longer
+STOP_S: Final = 5.0
 
 
 class LocalWorkerFailed(HqError):
@@ -68,8 +70,9 @@ async def open_local(worker_args: Sequence[str] = ()) -> AsyncIterator[LocalClus
     try:
         async with trio.open_nursery() as nursery:
             stop = trio.Event()
-            details = await nursery.start(_serve, root, stop)
+            lifetime = trio.CancelScope(shield=True)  # the server outlives its worker
             try:
+                await nursery.start(_serve, root, stop, lifetime)
                 async with open_client(root) as client:
                     log = root / "worker.log"
                     worker = _start_worker(root, log, worker_args)
@@ -77,11 +80,11 @@ async def open_local(worker_args: Sequence[str] = ()) -> AsyncIterator[LocalClus
                     try:
                         yield cluster
                     finally:
-                        with trio.CancelScope(shield=True):
+                        with trio.move_on_after(GRACE_S + KILLED_S, shield=True):
                             await _end_worker(cluster)
             finally:
                 stop.set()
-            assert details.server_dir
+                lifetime.deadline = trio.current_time() + STOP_S
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
@@ -89,10 +92,12 @@ async def open_local(worker_args: Sequence[str] = ()) -> AsyncIterator[LocalClus
 async def _serve(
     root: Path,
     stop: trio.Event,
+    lifetime: trio.CancelScope,
     task_status: trio.TaskStatus[ServerDetails] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     settings = ServerSettings(server_dir=root, host="127.0.0.1", loopback=True)
-    await run_server(settings, on_ready=task_status.started, stop=stop, signals=False)
+    with lifetime:
+        await run_server(settings, on_ready=task_status.started, stop=stop, signals=False)
 
 
 def _start_worker(root: Path, log: Path, args: Sequence[str]) -> subprocess.Popen[bytes]:

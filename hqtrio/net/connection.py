@@ -16,6 +16,10 @@ class ConnectionEnded(RemoteFault):
     """The peer closed the connection, or the path to it broke; the text says which."""
 
 
+class FrameTooLarge(ConnectionEnded):
+    """A frame over the limit was refused, and with it the rest of the connection."""
+
+
 class Transport(Protocol):
     """Carries frames in order. Both calls raise ConnectionEnded once it is over."""
 

@@ -17,7 +17,7 @@ from trio_websocket import (
 from wsproto.utilities import LocalProtocolError
 
 from hqtrio.errors import Refused, RemoteFault
-from hqtrio.net.connection import ConnectionEnded
+from hqtrio.net.connection import ConnectionEnded, FrameTooLarge
 from hqtrio.net.stream import RawStream, WatchedStream, describe
 from hqtrio.wire.codec import FRAME_MAX
 
@@ -137,7 +137,7 @@ class WebSocketTransport:
         if self._closed_here:
             return ConnectionEnded("closed here")
         if closed is not None and closed.code == CODE_TOO_BIG:
-            return ConnectionEnded(f"a frame over the limit of {FRAME_MAX} bytes was refused")
+            return FrameTooLarge(f"a frame over the limit of {FRAME_MAX} bytes was refused")
         if closed is None or closed.code == CODE_BROKEN:
             reason = self._reader.error or self._stream.reason
             if reason is None or isinstance(reason, EOFError):

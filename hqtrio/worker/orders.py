@@ -111,7 +111,10 @@ class SignalTasks:
 
 @dataclass(frozen=True, slots=True)
 class KillTasks:
-    """SIGKILL for each task: its group, its descendants and what it left to the launcher."""
+    """SIGKILL for what SignalTasks was sent to before: groups, descendants, and what they left.
+
+    A later run of the same task is spared.
+    """
 
     launcher: int
     tasks: tuple[int, ...]

@@ -78,3 +78,31 @@ def test_exit_codes(words, code, text):
 
     assert done.returncode == code
     assert text in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_obstacle(closed):
+    program = [sys.executable, "-m", "hqtrio", "worker", "hwdetect"]
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *program], capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("cpus" in done.stdout) == (">&-" not in closed.replace("2>&-", ""))
+
+
+@pytest.mark.parametrize(
+    "words", [["--server-dir=here", "job", "list"], ["run", "--", "true"], ["run", "job.yaml"]]
+)
+def test_a_current_directory_that_is_gone_is_named(tmp_path, words):
+    done = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *HQ, *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "change into another one" in done.stderr or "Cannot read job.yaml" in done.stderr

@@ -456,7 +456,7 @@ def test_g1_15_the_loss_is_recorded_before_what_follows_from_it(story):
     story.records.clear()
     story.lose(worker)
     kinds = [type(record) for record in story.records]
-    assert kinds == [WorkerLost, TasksEnded, TasksRequeued, JobCompleted]
+    assert kinds == [WorkerLost, TasksRequeued, TasksEnded, JobCompleted]
 
 
 def test_g1_16_a_crash_failure_has_all_consequences_of_a_failure(story):

@@ -535,6 +535,23 @@ async def test_closing_the_outbox_lets_the_edge_say_what_is_queued() -> None:
     assert said == ["last words"] and ends == [None]
 
 
+async def test_an_edge_that_fails_does_not_let_its_writer_say_goodbye() -> None:
+    said: list[str] = []
+
+    async def run(nursery: trio.Nursery, outbox: Mailbox[str]) -> None:
+        async def write() -> None:
+            while batch := await outbox.receive():
+                said.extend(batch)
+            said.append("goodbye")
+
+        nursery.start_soon(write)
+        await trio.testing.wait_all_tasks_blocked()
+        raise RemoteFault("nonsense")
+
+    await run_edge(run, lambda fault: None, name="worker 3")
+    assert said == []
+
+
 async def test_whoever_asks_an_edge_that_ends_is_told(nursery: trio.Nursery) -> None:
     outboxes: list[Mailbox[object]] = []
     told: list[str] = []
@@ -556,7 +573,7 @@ async def test_whoever_asks_an_edge_that_ends_is_told(nursery: trio.Nursery) -> 
 
     await run_edge(run, lambda fault: None, name="worker 3")
     await trio.testing.wait_all_tasks_blocked()
-    assert told == ["worker 3"]
+    assert told == ["worker 3 has ended"]
 
 
 async def test_a_base_exception_passes() -> None:

@@ -174,7 +174,8 @@ async def test_taking_back_reaches_into_lanes_and_spares_what_runs(node: Node) -
     )
     taken = [said.taken for said in node.said if isinstance(said, LauncherSaid) and said.taken]
     assert taken == [((17, (task_id(1, 3), task_id(1, 5))),)]
-    node.tell(KillTasks(1, (task_id(1, 1), task_id(1, 4))))
+    running = (task_id(1, 1), task_id(1, 4))
+    node.tell(SignalTasks(1, signal.SIGKILL, running))
     await node.text("up.2")
     await node.until(lambda: len(node.ends) == 2)
     assert sorted(end.task for end in node.ends) == [task_id(1, 1), task_id(1, 4)]
@@ -247,6 +248,26 @@ async def test_a_kill_of_a_task_that_ended_or_never_was_is_harmless(node: Node) 
     node.run(node.body("true"), 3)
     assert (await node.end_of(3)).status == 0
     assert len(node.alive()) == 1
+
+
+async def test_a_kill_spares_a_later_run_of_the_task_that_was_signalled(node: Node) -> None:
+    """The first run obeys at once; a second before the kill is due, the task runs again."""
+    body = node.body("sh", "-c", "echo up > up.$HQ_INSTANCE_ID; read line < go")
+    os.mkfifo(node.place / "go")
+    node.run(body, 1, instance=0)
+    await node.text("up.0")
+    node.tell(SignalTasks(1, signal.SIGINT, (task_id(1, 1),)))
+    await node.end_of(1)
+    node.run(body, 1, instance=1)
+    await node.text("up.1")
+    node.tell(KillTasks(1, (task_id(1, 1),)))
+    node.run(node.body("true"), 2, lane=2)
+    await node.end_of(2)
+    async with await trio.open_file(node.place / "go", "w") as go:
+        await go.write("\n")
+    await node.until(lambda: len(node.ends) == 3)
+    ends = [end.status for end in node.ends if end.task == task_id(1, 1)]
+    assert ends == [-signal.SIGINT, 0]
 
 
 async def test_two_instances_of_a_task_never_run_at_once(node: Node) -> None:

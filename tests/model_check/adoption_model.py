@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum
+from functools import cache
 from typing import Final, NamedTuple
 
 WORKERS: Final = (0, 1)
@@ -178,7 +179,7 @@ def _restarted(world: World, rules: Rules) -> World:
 def _killed(world: World) -> World:
     """What it was about to read is gone with it; what it has sent may still arrive."""
     for number, worker in enumerate(world.workers):
-        line = worker.line and worker.line._replace(up=()).order(END_OF_LINE)
+        line = worker.line and worker.line._replace(up=(), greeted=False).order(END_OF_LINE)
         old = worker.old and worker.old._replace(up=())
         world = world.put(number, worker._replace(line=line, old=old if old and old.down else None))
     return world._replace(server=None)
@@ -249,7 +250,7 @@ def _server_reads(
                 ended = book._replace(phase=Phase.ENDED)
                 after = read.record(ended) if rules.ends_recorded else read.learn(ended)
             if counts:
-                after = _ordered(after, number, which, ("receipt",))
+                after = _ordered(after, number, which, ("receipt", instance))
             yield f"{name} reports the end of instance {instance}", after
         case ("released",):
             after = read
@@ -268,9 +269,11 @@ def _welcome(
     world = world.put(number, worker._replace(**{which: line._replace(greeted=True)}))
     after, keep, verdict = world, True, "welcome"
     if rules.state_exchanged:
-        if copy is None:
-            if book.is_at(number):
-                after, verdict = world.record(_requeued(book, rules)), "without it: requeued"
+        if book.is_at(number) and (copy is None or copy.instance != book.instance):
+            after = world.record(_requeued(book, rules))
+            keep, verdict = False, "without the instance that it was shipped: requeued"
+        elif copy is None:
+            pass
         elif book.is_of(number, copy.instance):
             verdict = f"with instance {copy.instance}: kept"
         elif book.phase is Phase.READY and copy.instance >= book.instance:
@@ -288,7 +291,7 @@ def _welcome(
 
 
 def _worker_alone(world: World, number: int, worker: Worker, rules: Rules) -> Iterator[Step]:
-    copy, line = worker.copy, worker.line
+    copy, line, server = worker.copy, worker.line, world.server
     if copy and copy.state == "waits":
         runs = worker._replace(copy=copy._replace(state="runs"))
         started = world.put(number, runs)._replace(starts=min(2, world.starts + 1))
@@ -303,35 +306,39 @@ def _worker_alone(world: World, number: int, worker: Worker, rules: Rules) -> It
             f"worker {number} sends its report",
             world.put(number, worker._replace(line=said, copy=kept)),
         )
-    if line is None and world.server is not None:
+    if line is None and server is not None:
         yield f"worker {number} connects", world.put(number, _connected(worker, rules))
     if line is not None and (fewer := world.spend("cuts")):
-        yield f"the line of worker {number} is cut", fewer.put(number, _hung_up(worker))
+        yield f"the line of worker {number} is cut", _hung_up(fewer, number, worker)
         if line.up:
             bare = worker._replace(line=line._replace(up=()))
             yield (
                 f"the line of worker {number} is cut with what was on it",
-                fewer.put(number, _hung_up(bare)),
+                _hung_up(fewer, number, bare),
             )
-    if line and line.greeted and world.server and world.server.attached[number] != "line":
-        if fewer := world.spend("silences"):
-            yield (
-                f"worker {number} gets no answers and hangs up",
-                fewer.put(number, _hung_up(worker)),
-            )
+    unheard = line and line.greeted and server and server.attached[number] != "line"
+    if unheard and (fewer := world.spend("silences")):
+        story = f"worker {number} gets no answers and hangs up"
+        yield story, _hung_up(fewer, number, worker)
     if fewer := world.spend("deaths"):
-        dead = _hung_up(worker) if line else worker
-        old = dead.old and dead.old._replace(down=())
+        dead = _hung_up(fewer, number, worker) if line else fewer
+        old = dead.workers[number].old
+        old = old and old._replace(down=())
         yield (
             f"worker {number} dies; another takes its place",
-            fewer.put(number, Worker(None, None, old))._replace(excused=True),
+            dead.put(number, Worker(None, None, old))._replace(excused=True),
         )
 
 
-def _hung_up(worker: Worker) -> Worker:
-    """Its line is its old one now; of an older one nothing arrives any more."""
+def _hung_up(world: World, number: int, worker: Worker) -> World:
+    """The worker's line is its old one now; of an older one nothing arrives any more."""
     assert worker.line is not None
-    return worker._replace(line=None, old=worker.line.say(END_OF_LINE))
+    server = world.server
+    if server is None:
+        return world.put(number, worker._replace(line=None, old=worker.line._replace(up=())))
+    which = "old" if server.attached[number] == "line" else ""
+    world = world._replace(server=server.attach(number, which))
+    return world.put(number, worker._replace(line=None, old=worker.line.say(END_OF_LINE)))
 
 
 def _connected(worker: Worker, rules: Rules) -> Worker:
@@ -364,8 +371,8 @@ def _worker_reads(world: World, number: int, worker: Worker, which: str) -> Iter
             elif copy and copy.told:
                 story += ", which has its report"
                 after = read._replace(**{which: line.say(("end", copy.instance))})
-        case ("receipt",):
-            if copy and copy.state == "ended":
+        case ("receipt", instance):
+            if copy and copy.state == "ended" and copy.instance == instance:
                 after = read._replace(copy=None)
         case ("end of line",):
             story = f"worker {number} notices that the server is gone"
@@ -385,6 +392,7 @@ class Findings(NamedTuple):
     stories: dict[Bad, list[str]]
 
 
+@cache
 def explore(faults: Faults, rules: Rules) -> Findings:
     """Visit every world that can be reached; a shortest story for each kind of bad one."""
     start = World(faults)

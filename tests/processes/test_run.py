@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from conftest import processes_with, wait_until
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "jobs"
@@ -70,3 +71,8 @@ def test_a_bad_job_file_says_where_and_changes_nothing(cluster):
     assert "bad.yaml:3:5" in done.stderr
     assert "command" in done.stderr
     assert os.listdir(cluster.work) == ["bad.yaml"]
+
+
+@pytest.mark.parametrize("example", sorted(p.name for p in CONFIGS.iterdir()))
+def test_every_example_job_runs_to_its_end(cluster, example):
+    cluster.run("run", str(CONFIGS / example))

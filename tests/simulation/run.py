@@ -44,8 +44,8 @@ def main() -> int:
                 print(digest)
                 continue
             print(
-                f"{name} {seed}: {digest} {figures.tasks} tasks, {figures.starts} starts"
-                f" ({figures.reruns} reruns), {figures.events} events,"
+                f"{name} {seed}: {digest} {figures.tasks} tasks, {figures.starts} starts,"
+                f" {figures.events} events,"
                 f" {figures.frames} frames, {figures.virtual_s:.0f} s in {took:.1f} s"
                 f" ({figures.events / took:.0f} events/s)"
             )

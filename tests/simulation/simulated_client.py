@@ -96,14 +96,15 @@ class Customer:
 
         batch = self.world.batch
 
+        def again() -> None:
+            if batch == self.world.batch:  # with another server, what was asked for is history
+                self.submit(submit, then, parts=parts)
+
         def done(answer: Any) -> None:
-            if batch != self.world.batch:
-                return  # another server; whoever submits there says so in the tasks
             if isinstance(answer, ask.Submitted):
                 then(answer.job)
             elif answer is None:
-                retry = self.world.rng.uniform(0.01, 1.0)
-                self.world.timeline.after(retry, lambda: self.submit(submit, then, parts=parts))
+                self.world.timeline.after(self.world.rng.uniform(0.01, 1.0), again)
 
         if not parts or submit.graph is None:
             self.call(ask.SubmitJob(submit), done)
@@ -169,6 +170,9 @@ class Mix:
     time_limit: float = 0.0  # share of bodies with a time limit
     priorities: tuple[int, ...] = (0,)
     crash_limits: tuple[int, ...] = (0,)
+
+
+PLAIN: Final = Mix()
 
 
 class Author:

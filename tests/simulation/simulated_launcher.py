@@ -60,7 +60,7 @@ class Process:
     batch: bytes
     kind: str
     started_at: float
-    killed: bool = False
+    signalled: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -144,10 +144,12 @@ class Launcher:
                     for task in tasks:
                         if process := self._running.get(task):
                             assert signal == SIGINT
+                            process.signalled = True
                             self._interrupt(process)
                 case KillTasks(tasks=tasks):
                     for task in tasks:
-                        if process := self._running.get(task):
+                        process = self._running.get(task)
+                        if process is not None and process.signalled:
                             self._end_in(self._rng.uniform(0.0001, 0.002), process, -9)
 
     def _take_back(self, seq: int, tasks: tuple[int, ...]) -> None:

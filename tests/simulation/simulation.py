@@ -13,7 +13,7 @@ from math import inf
 from random import Random
 from typing import Any, Final
 
-from simulated_client import ALL, Author, Customer, Mix
+from simulated_client import ALL, PLAIN, Author, Customer, Mix
 from simulated_launcher import Load
 from simulated_network import Connection, Network
 from simulated_server import Server
@@ -70,7 +70,7 @@ class Scenario:
     name: str
     nodes: Nodes
     story: Callable[[Cluster], None]  # plans what clients do
-    mix: Mix = Mix()
+    mix: Mix = PLAIN
     faults: Faults = Faults()
     check_every: int = 1
 
@@ -82,7 +82,6 @@ class Figures:
     bytes: int = 0
     tasks: int = 0
     starts: int = 0
-    reruns: int = 0  # executions beyond the first of their task
     virtual_s: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
@@ -117,7 +116,7 @@ class Cluster:
         self._connections: list[tuple[Link, Connection]] = []
         self._running: dict[tuple[bytes, int, int], tuple[str, Load]] = {}
         self._done: dict[tuple[bytes, int], list[tuple[int, int]]] = {}  # (instance, status)
-        self._started: dict[tuple[bytes, int, int], int] = {}
+        self._started: set[tuple[bytes, int, int]] = set()
         self.customers: list[Customer] = []
         self.jobs: list[int] = []  # that clients know of
 
@@ -167,7 +166,8 @@ class Cluster:
         other = self._running.get(key)
         assert other is None, f"{task}.{instance} runs on {node} and on {other}"
         self._running[key] = (node, load)
-        self._started[key] = self._started.get(key, 0) + 1
+        assert key not in self._started, f"{task}.{instance} runs again on {node}"
+        self._started.add(key)
         place = self._nodes[node]
         for resource, label, amount in load:
             size = place.sizes.get((resource, label))
@@ -451,7 +451,7 @@ class Cluster:
         done = self._done.get((self.batch, number), [])
         statuses = [status for instance, status in done if instance == task.instance]
         text = task.error
-        if "limit" in text and "lost" in text or "never restart" in text:
+        if "lost" in text:
             assert task.settings.crash_limit != UNLIMITED, (number, text)
         elif text == "Time limit reached":
             pass
@@ -496,7 +496,6 @@ class Cluster:
         figures.tasks += len(self.ledger.tasks)
         figures.states.update(task.state.name for task in self.ledger.tasks.values())
         figures.losses.update(self.ledger.losses)
-        figures.reruns = sum(n - 1 for n in self._started.values())
 
 
 def _at_rest(worker: WorkerProcess) -> bool:

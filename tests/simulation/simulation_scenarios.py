@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Final
 
 from simulated_client import Mix
@@ -111,7 +111,7 @@ def _open_job(cluster: Cluster, tasks: int) -> None:
         job = answer.job
         cluster.jobs.append(job)
         firsts = list(accumulate([rng.randrange(1, 30) for _ in range(4)], initial=0))
-        for first, end in zip(firsts, firsts[1:], strict=False):
+        for first, end in pairwise(firsts):
             cluster.timeline.after(rng.uniform(0, 5), more, job, first, end - first)
         if rng.random() < 0.5:
             cluster.timeline.after(
@@ -155,7 +155,7 @@ SCENARIOS: Final = {
             "crowd",
             Nodes(50),
             one_array(20_000),
-            Mix(mean_s=(0.2,)),
+            Mix(mean_s=(0.02,)),
             check_every=2000,
         ),
         Scenario(
@@ -198,7 +198,7 @@ SCENARIOS: Final = {
                 priorities=(0, 1, 2),
             ),
             Faults(until_s=20.0, death=6.0, launcher_death=6.0, cut=5.0, join=3.0),
-            check_every=20,
+            check_every=60,
         ),
         Scenario(
             "cancel_storm",

@@ -1,0 +1,46 @@
+"""The cores of the server, nested in the order in which they stop."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from actors.kit.actor import open_actor
+from actors.kit.mailbox import Mailbox
+from actors.server.journal import Journal
+from actors.server.links import SchedulerMail, ServerMail
+from actors.server.scheduler import Scheduler
+from actors.server.server import Server
+from hqtrio.jobs.machine import JobBook
+from hqtrio.messages.client import ServerDetails
+from hqtrio.scheduling.machine import Scheduling
+
+
+@asynccontextmanager
+async def open_cores(
+    details: ServerDetails,
+    *,
+    journal: Journal,
+    idle_timeout_s: float | None,
+    stop: Callable[[], None],
+) -> AsyncIterator[tuple[Mailbox[ServerMail], Mailbox[SchedulerMail]]]:
+    """Server and scheduler; the scheduler, opened last, stops first.
+
+    `stop` is called when a client asked for the server's end. Both boxes are bounded by
+    construction: edges and the scheduler `put`, so each holds at most the soft bound of them; the
+    cores `tell` each other at most twice per batch that they take.
+    """
+    server_box: Mailbox[ServerMail] = Mailbox("server")
+    scheduler_box: Mailbox[SchedulerMail] = Mailbox("scheduler")
+    book = JobBook(details.server_uid, secrets.token_bytes(16), details, idle_timeout_s)
+    server = Server(book, journal=journal, scheduler=scheduler_box, stop=stop, wall=time.time)
+    scheduler = Scheduler(
+        Scheduling(), server=server_box, journal=journal, clock=time.perf_counter, wall=time.time
+    )
+    async with (
+        open_actor(server.run, mailbox=server_box),
+        open_actor(scheduler.run, mailbox=scheduler_box),
+    ):
+        yield server_box, scheduler_box
