@@ -17,7 +17,7 @@ from actors.launcher.bodies import Body
 from actors.launcher.files import read_error_text, remove_tree
 from actors.launcher.frames import Frames, frame
 from actors.launcher.lanes import Lane
-from actors.launcher.processes import Hunt, kill_descendants, own_peak_kib
+from actors.launcher.processes import Hunt, Process, families, kill_descendants, own_peak_kib
 from actors.launcher.starts import ERROR_FILE, Refusal, Started, Starter
 
 TYPE_CHECKING = False
@@ -38,13 +38,14 @@ _NEVER = float("inf")
 class Run:
     """One execution that has not been reaped."""
 
-    __slots__ = ("instance", "lane", "started", "started_at", "task")
+    __slots__ = ("family", "instance", "lane", "started", "started_at", "task")
 
     def __init__(
         self, task: int, instance: int, lane: Lane, started_at: float, started: Started
     ) -> None:
         self.task, self.instance, self.lane = task, instance, lane
         self.started_at, self.started = started_at, started
+        self.family: list[Process] = []
 
 
 class Launcher:
@@ -186,10 +187,14 @@ class Launcher:
         self._send_at = 0.0
 
     def _signal(self, number: int, tasks: Iterable[int]) -> None:
-        for task in tasks:
-            if pid := self._pids.get(task):
-                self._signalled[task] = self._running[pid]
-                _signal_group(pid, number)
+        signalled = [(task, pid) for task in tasks if (pid := self._pids.get(task))]
+        # Who belongs to a task has to be known before the signal: a parent that obeys it leaves
+        # children that may have nothing in common with the task any more.
+        of_task = families([pid for _, pid in signalled])
+        for task, pid in signalled:
+            run = self._signalled[task] = self._running[pid]
+            run.family = of_task[pid]
+            _signal_group(pid, number)
 
     def _kill(self, tasks: Iterable[int]) -> None:
         now = time.monotonic()
@@ -201,7 +206,7 @@ class Launcher:
                 run = self._ended_signalled.pop(task)
             else:
                 continue
-            self._hunt.add(run.started.pid, _markers(run))
+            self._hunt.add(run.started.pid, _markers(run), run.family)
             self._hunt_at, self._hunt_until = now, now + _HUNT_MAX_S
 
     # --- tasks

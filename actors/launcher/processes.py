@@ -53,6 +53,20 @@ def processes() -> list[Process]:
     return found
 
 
+def families(leaders: Iterable[int]) -> dict[int, list[Process]]:
+    """The descendants of each of these processes, as they are now."""
+    below: dict[int, list[Process]] = {}
+    for process in processes():
+        below.setdefault(process.parent, []).append(process)
+    found = {}
+    for leader in leaders:
+        family = list(below.get(leader, ()))
+        for process in family:
+            family.extend(below.get(process.pid, ()))  # the loop goes on to these
+        found[leader] = family
+    return found
+
+
 def own_peak_kib() -> int:
     """The most memory that this process had in use, in KiB.
 
@@ -104,10 +118,15 @@ class Hunt:
         self._victims: set[tuple[int, int]] = set()  # pid and start time
         self._quiet_rounds = 0
 
-    def add(self, session: int, markers: Iterable[bytes]) -> None:
-        """Take up a task: the process that leads, or led, its session, and its variables."""
+    def add(self, session: int, markers: Iterable[bytes], family: Iterable[Process]) -> None:
+        """Take up a task: the process that leads, or led, its session, its variables, and the
+        descendants that it had when it was first signalled."""
         self._sessions.add(session)
         self._markers.add(tuple(markers))
+        for process in family:
+            self._victims.add((process.pid, process.started))
+            if process.session == process.pid:
+                self._sessions.add(process.pid)
         self._quiet_rounds = 0
 
     def round(self, spared: Callable[[int], bool]) -> bool:

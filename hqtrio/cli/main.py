@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -13,11 +14,12 @@ import click
 from hqtrio import __version__
 from hqtrio.cli.parsing import HqGroup, Usage
 from hqtrio.cli.session import Session
-from hqtrio.errors import HqError
+from hqtrio.errors import HqError, InputError
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
+UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _SERVER: Final = {
     "start": ("hqtrio.cli.server", "start", "Start a server"),
@@ -120,9 +122,15 @@ def run(args: Sequence[str], session: Session) -> int:
             return EXIT_INTERRUPTED
         if isinstance(cause, BrokenPipeError):
             raise cause from None
+        if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
+            return _failed(session, InputError(f"Cannot write the output: {cause.strerror}"))
         raise
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        return _failed(session, InputError(f"Cannot write the output: {error.strerror}"))
 
 
 def sole_error(error: BaseException) -> BaseException:

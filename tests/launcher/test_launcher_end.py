@@ -231,7 +231,7 @@ async def test_a_kill_reaches_sessions_daemons_and_the_nameless(node: Node) -> N
 
 async def test_what_survives_a_signalled_task_can_still_be_killed(node: Node) -> None:
     """The task obeys the first signal, its children do not."""
-    script = "(trap '' INT; setsid sleep 1000 & sleep 1000) & echo up > up; wait"
+    script = "(trap '' INT; setsid sleep 1000 & echo up > up; sleep 1000) & wait"
     node.run(node.body("sh", "-c", script), 1)
     await node.text("up")
     node.tell(SignalTasks(1, signal.SIGINT, (task_id(1, 1),)))
