@@ -64,15 +64,15 @@ def job_row(number=1, name="job", *, is_open=False, cancel_reason=None, **counts
 BODY = TaskBody(
     args=(b"sleep", b"1"),
     env=((b"B", b"2"), (b"A", b"1"), (b"HQ_X", b"hidden")),
-    cwd="/work",
+    cwd="/data",
     stdout=Stdio("%{CWD}/job-1/%{TASK_ID}.stdout"),
     stderr=Stdio(None),
-    submit_dir="/work",
+    submit_dir="/data",
 )
 
 
 def details(row, submits=None, ids=((0, 3, 1),), workers=(), hostnames=(), finished_at=AT + 61.5):
-    part = SubmitPartInfo("/work", (ArrayPart(BODY, ids, ONE_CPU, TaskSettings()),))
+    part = SubmitPartInfo("/data", (ArrayPart(BODY, ids, ONE_CPU, TaskSettings()),))
     return JobDetails(row, None, AT, finished_at, submits or (part,), ids, workers, hostnames)
 
 
@@ -395,15 +395,15 @@ def test_job_info(hq, server):
         "| Priority             | 0                                          |\n"
         "| Command              | sleep                                      |\n"
         "|                      | 1                                          |\n"
-        "| Stdout               | /work/job-1/%{TASK_ID}.stdout              |\n"
+        "| Stdout               | /data/job-1/%{TASK_ID}.stdout              |\n"
         "| Stderr               | <None>                                     |\n"
         "| Environment          | A=1                                        |\n"
         "|                      | B=2                                        |\n"
-        "| Working directory    | /work                                      |\n"
+        "| Working directory    | /data                                      |\n"
         "| Task time limit      | None                                       |\n"
         "| Crash limit          | 5                                          |\n"
         "| Submission date      | 2023-11-14 22:13:20 UTC                    |\n"
-        "| Submission directory | /work                                      |\n"
+        "| Submission directory | /data                                      |\n"
         "| Makespan             | 1m 1s                                      |\n"
         "+----------------------+--------------------------------------------+\n"
         "+---------+--------+--------------------+\n"
@@ -426,7 +426,7 @@ def test_job_info_of_many_failed_tasks_shows_five(hq, server):
 
 def test_job_info_of_several_submits_leaves_out_what_differs(hq, server):
     row = job_row(4, "open", is_open=True)
-    part = SubmitPartInfo("/work", (), graph_tasks=2)
+    part = SubmitPartInfo("/data", (), graph_tasks=2)
     server.on(ListJobs, JobRows((row,), 1, unknown=(5,)))
     server.on(JobInfo, details(row, submits=(part, part), ids=(), finished_at=None))
 
@@ -449,7 +449,7 @@ def test_requests_variants_and_limits_in_job_info(hq, server):
     )
     part = ArrayPart(BODY, ((7, 1, 1),), variants, TaskSettings(-2, NEVER_RESTART))
     row = job_row(1, waiting=1)
-    info = details(row, submits=(SubmitPartInfo("/work", (part,)),), ids=((7, 1, 1),))
+    info = details(row, submits=(SubmitPartInfo("/data", (part,)),), ids=((7, 1, 1),))
     server.on(ListJobs, JobRows((row,), 1)).on(JobInfo, info)
     server.on(ListTasks, tasks_page(TaskRow(7, TaskState.WAITING)))
 
@@ -470,8 +470,8 @@ def test_requests_variants_and_limits_in_job_info(hq, server):
                 "program": {
                     "args": ["sleep", "1"],
                     "env": {"A": "1", "B": "2", "HQ_X": "hidden"},
-                    "cwd": "/work",
-                    "stdout": "/work/job-1/%{TASK_ID}.stdout",
+                    "cwd": "/data",
+                    "stdout": "/data/job-1/%{TASK_ID}.stdout",
                     "stderr": None,
                 },
                 "resources": [
@@ -508,7 +508,7 @@ def test_requests_variants_and_limits_in_job_info(hq, server):
 
 def test_graph_tasks_in_json(hq, server):
     row = job_row(1, waiting=2)
-    part = SubmitPartInfo("/work", (), graph_tasks=2)
+    part = SubmitPartInfo("/data", (), graph_tasks=2)
     server.on(ListJobs, JobRows((row,), 1)).on(JobInfo, details(row, submits=(part,)))
     server.on(ListTasks, tasks_page(TaskRow(1, 0), TaskRow(2, 0)))
 
@@ -607,14 +607,14 @@ def test_task_json(hq, server):
 
     tasks = json.loads(hq("task", "list", "1", "--output-mode", "json").out)["1"]
 
-    paths = {"cwd": "/work", "stderr": None}
+    paths = {"cwd": "/data", "stderr": None}
     assert tasks[0] == {"id": 0, "state": "waiting"}
     assert tasks[1].keys() == {"id", "state", "cwd", "stdout", "stderr", "started_at", "worker"}
     assert tasks[2] == {
         "id": 2,
         "state": "finished",
         **paths,
-        "stdout": "/work/job-1/2.stdout",
+        "stdout": "/data/job-1/2.stdout",
         "started_at": "2023-11-14T22:13:20.250000Z",
         "finished_at": "2023-11-14T22:13:21.750000Z",
         "workers": [2, 1],
@@ -623,7 +623,7 @@ def test_task_json(hq, server):
     }
     assert tasks[3]["error"] == "Program terminated with exit code 1."
     assert tasks[3]["cpu_time"] is None
-    assert tasks[4] == {"id": 4, "state": "canceled", **paths, "stdout": "/work/job-1/4.stdout"}
+    assert tasks[4] == {"id": 4, "state": "canceled", **paths, "stdout": "/data/job-1/4.stdout"}
     assert tasks[5] == {"id": 5, "state": "aborted"}
 
 
@@ -646,8 +646,8 @@ def test_task_info(hq, server):
         "| Start        | 14.11.2023 22:13:20  |\n"
         "| End          | 14.11.2023 22:13:21  |\n"
         "| Makespan     | 1s 500ms             |\n"
-        "| Workdir      | /work                |\n"
-        "| Stdout       | /work/job-1/2.stdout |\n"
+        "| Workdir      | /data                |\n"
+        "| Stdout       | /data/job-1/2.stdout |\n"
         "| Stderr       | <None>               |\n"
         "| Time limit   | None                 |\n"
         "| Resources    | cpus: 1 compact      |\n"
