@@ -14,7 +14,7 @@ import click
 from hqtrio import __version__
 from hqtrio.cli.parsing import HqGroup, Usage
 from hqtrio.cli.session import Session
-from hqtrio.errors import HqError, InputError
+from hqtrio.errors import HqError
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -123,14 +123,19 @@ def run(args: Sequence[str], session: Session) -> int:
         if isinstance(cause, BrokenPipeError):
             raise cause from None
         if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
-            return _failed(session, InputError(f"Cannot write the output: {cause.strerror}"))
+            return _unwritable(cause)
         raise
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        return _failed(session, InputError(f"Cannot write the output: {error.strerror}"))
+        return _unwritable(error)
+
+
+def _unwritable(error: OSError) -> int:
+    sys.stderr.write(f"Cannot write the output: {error.strerror}\n")
+    return EXIT_FAILED
 
 
 def sole_error(error: BaseException) -> BaseException:

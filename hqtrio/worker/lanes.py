@@ -334,9 +334,10 @@ class Lanes:
         self._dirty.update(dict.fromkeys(self._classes.values()))
 
     def died(self, died: LauncherDied, now: float) -> None:
-        """What ran there is lost; what only waited runs elsewhere.
+        """Everything that lay there is lost, and runs again under another instance only.
 
-        The head of a lane may have started unheard, so it counts as lost as well.
+        Any of it may have started unheard. Of those that were not heard to run, only the head of
+        a lane counts as a run that was lost: it is the likely one.
         """
         gone = died.launcher
         self.crew.died(gone)
@@ -347,18 +348,16 @@ class Lanes:
                 slot.launcher = slot.lane = 0
                 self._dirty[slot.klass] = None
         for lane_task in lane_tasks:
-            if not lane_task.running and lane_task.task not in heads:
-                self._unstarted(lane_task, now)
-                continue
             self._leave(lane_task)
             if not lane_task.mute:
+                unheard_at = now if lane_task.task in heads else NEVER
                 self._reports.end(
                     lane_task.task,
                     lane_task.instance,
                     lane_task.slot.number,
                     lane_task.fixed or Ending.LOST,
                     now,
-                    started_at=lane_task.started_at if lane_task.running else now,
+                    started_at=lane_task.started_at if lane_task.running else unheard_at,
                 )
         for seq in self._recalls.asked_of(gone):
             self._taken(seq, (), now)

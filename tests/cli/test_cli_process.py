@@ -106,3 +106,17 @@ def test_a_current_directory_that_is_gone_is_named(tmp_path, words):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "change into another one" in done.stderr or "Cannot read job.yaml" in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["cli", "json"])
+def test_an_output_that_cannot_be_written_is_named(mode):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*HQ, f"--output-mode={mode}", "worker", "hwdetect"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("Cannot write the output: No space left on device\n")

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from conftest import wait_until
+from process_cluster import wait_until
 
 
 def test_a_job_runs_and_leaves_its_outputs(cluster):

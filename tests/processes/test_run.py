@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import processes_with, wait_until
+from process_cluster import processes_with, wait_until
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "jobs"
 

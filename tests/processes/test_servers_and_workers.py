@@ -8,7 +8,7 @@ import signal
 import stat
 
 import pytest
-from conftest import wait_until
+from process_cluster import wait_until
 
 
 def test_server_directory_access_file_and_link(cluster):

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Cluster, processes_with, wait_until
+from process_cluster import Cluster, processes_with, wait_until
 
 # Leaves a child in a session of its own, and one whose parent is gone (a double fork).
 FAMILY = "(setsid sleep 1000 &); sh -c 'sleep 1000 & exit 0'; sleep 1000 & touch up-$HQ_TASK_ID; "

@@ -20,7 +20,7 @@ def orders(worker):
 
 
 def test_a_stuck_worker_is_granted_nothing(cluster):
-    stuck, other = cluster.join(2), cluster.join(2)
+    stuck, _ = cluster.join(2), cluster.join(2)
     cluster.handle(LinkStuck(stuck.link))
     tasks = cluster.submit(1, count=3)
     cluster.settle()
