@@ -3,8 +3,10 @@
 import pytest
 from job_book_story import Story, given, graph
 
+from hqtrio.messages.columns import read_u32, read_u64
+from hqtrio.messages.records import TasksEnded, TasksRequeued
 from hqtrio.model.job import GraphSpec, GraphTask
-from hqtrio.model.task import Ending
+from hqtrio.model.task import Ending, TaskSettings, TaskState
 
 
 @pytest.fixture
@@ -40,3 +42,22 @@ def test_an_open_job_goes_on_after_a_cancel_of_tasks_that_shared_bodies(story):
     story.submit(tasks=graph({4: (), 5: (4,)}), job=job)
     story.run(story.worker(), (job, 4))
     assert story.ready.keys() == {(job, 5)}
+
+
+def test_a_task_that_is_requeued_and_aborted_at_once_is_recorded_as_both(story):
+    """The records must add up to the instance that the book shows."""
+    spec = graph({1: (), 2: ()})
+    settings = (TaskSettings(crash_limit=0), TaskSettings(crash_limit=1))
+    tasks = tuple(GraphTask(n, n - 1, 0, n - 1) for n in (1, 2))
+    job = story.submit(tasks=GraphSpec(spec.bodies, spec.variants, settings, tasks), max_fails=0)
+    worker = story.worker()
+    story.start(worker)
+    story.records.clear()
+    story.lose(worker)
+    assert story.states(job) == [TaskState.ABORTED, TaskState.FAILED]
+    requeued, ended = (r for r in story.records if isinstance(r, TasksRequeued | TasksEnded))
+    assert isinstance(requeued, TasksRequeued)
+    assert list(read_u64(requeued.tasks)) == [job << 32 | 1]
+    assert list(read_u32(requeued.instances)) == [story.task(job, 1).instance] == [1]
+    assert isinstance(ended, TasksEnded) and ended.swept == (job,)
+    assert not story.ready

@@ -159,3 +159,11 @@ def test_generated_access_files_split_the_roles(cluster):
     cluster.start_server("--access-file", str(full))
     info = cluster.json("server", "info")
     assert info["server_uid"] == json.loads(full.read_text())["server_uid"]
+
+
+def test_a_server_has_at_most_two_threads(cluster):
+    """Login nodes count threads. Name look-ups borrow one more for some seconds."""
+    server = cluster.start_server()
+    cluster.start_worker("--cpus", "1")
+    cluster.run("submit", "--wait", "--array", "1-100", "--", "true")
+    wait_until(lambda: len(os.listdir(f"/proc/{server.pid}/task")) <= 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
+from itertools import accumulate, count
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -212,16 +212,12 @@ class Author:
 
     def array(self, tasks: int, needs: tuple[int, ...] = ()) -> ArraySpec:
         rng = self._rng
-        entries, ends = b"", b""
+        entries = entry_ends = b""
         if tasks <= ENTRIES_MAX and rng.random() < 0.2:
-            entries = b"".join(b"entry %d" % i for i in range(tasks))
-            ends, at = [], 0
-            for i in range(tasks):
-                at += len(b"entry %d" % i)
-                ends.append(at)
-            ends = u64(ends)
+            each = [b"entry %d" % i for i in range(tasks)]
+            entries, entry_ends = b"".join(each), u64(accumulate(map(len, each)))
         return ArraySpec(
-            self.body(), tasks, (), self.variants(), self.settings(), entries, ends, "", needs
+            self.body(), tasks, (), self.variants(), self.settings(), entries, entry_ends, "", needs
         )
 
     def graph(self, tasks: int, width: int, first: int = 0) -> GraphSpec:

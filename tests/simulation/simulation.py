@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from math import inf
 from random import Random
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from simulated_network import Connection, Network
 from simulated_server import Server
 from simulated_time import Timeline
 from simulated_worker import Link, WorkerProcess
+from simulation_faults import NO_FAULTS, FaultMaker, Faults
 from simulation_ledger import Ledger
 
 from hqtrio.messages import client as ask
@@ -31,25 +31,6 @@ from hqtrio.worker.orders import RunTasks
 CALM_MAX_S: Final = 3600.0  # after the last fault everything must have ended
 HEARTBEAT_S: Final = 2.0
 RECEIPTS_S: Final = 2.0  # until the last report has its receipt
-
-
-@dataclass(frozen=True, slots=True)
-class Faults:
-    """Mean seconds between two of each kind; inf: never. `until_s` ends them all."""
-
-    until_s: float = 0.0
-    death: float = inf  # a worker process is killed
-    power: float = inf  # a node vanishes without a word
-    suspension: float = inf  # a worker process stands still, often for longer than two heartbeats
-    stop: float = inf  # a worker is asked to end, by a signal
-    termination: float = inf  # SIGTERM to a whole node
-    launcher_death: float = inf
-    cut: float = inf  # a connection breaks
-    clog: float = inf  # nothing passes for a while
-    join: float = inf  # one more worker
-    stall: float = inf  # the server's loop stands still
-    session: float = inf  # a client's session breaks
-    rebirth: float = inf  # another server, which knows nothing, takes over
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +52,7 @@ class Scenario:
     nodes: Nodes
     story: Callable[[Cluster], None]  # plans what clients do
     mix: Mix = PLAIN
-    faults: Faults = Faults()
+    faults: Faults = NO_FAULTS
     check_every: int = 1
 
 
@@ -254,82 +235,15 @@ class Cluster:
     def alive(self) -> list[WorkerProcess]:
         return [worker for worker in self.workers if not worker.dead]
 
-    # --- faults
-
-    def plan_faults(self) -> None:
-        faults = self.scenario.faults
-        for name in Faults.__dataclass_fields__:
-            every_s = getattr(faults, name)
-            if name != "until_s" and every_s < inf:
-                self._plan_fault(name, every_s)
-
-    def _plan_fault(self, name: str, every_s: float) -> None:
-        delay_s = self.rng.expovariate(1 / every_s)
-        if self.timeline.now + delay_s < self.scenario.faults.until_s:
-            self.timeline.after(delay_s, self._fault, name, every_s)
-
-    def _fault(self, name: str, every_s: float) -> None:
-        self._plan_fault(name, every_s)
-        self.note("fault", name)
-        self.figures.faults[name] += 1
-        getattr(self, f"_{name}")()
-
-    def _victim(self, call: Callable[[WorkerProcess], None]) -> None:
-        if alive := self.alive:
-            call(self.rng.choice(alive))
-
-    def _death(self) -> None:
-        self._victim(WorkerProcess.die)
-
-    def _power(self) -> None:
-        self._victim(lambda worker: worker.die(silently=True))
-
-    def _suspension(self) -> None:
-        def suspend(worker: WorkerProcess) -> None:
-            if not worker.suspended:
-                worker.suspend()
-                self.timeline.after(self.rng.uniform(0.05, 5 * HEARTBEAT_S), worker.resume)
-
-        self._victim(suspend)
-
-    def _stop(self) -> None:
-        self._victim(lambda worker: worker.ask_to_stop("received SIGINT"))
-
-    def _termination(self) -> None:
-        self._victim(WorkerProcess.terminate_node)
-
-    def _launcher_death(self) -> None:
-        self._victim(WorkerProcess.kill_launcher)
-
-    def _links(self) -> list[Connection]:
+    @property
+    def links(self) -> list[Connection]:
+        """Connections of workers that both ends believe in."""
         self._connections = [(k, c) for k, c in self._connections if c.is_open and not k.over]
         return [connection for _, connection in self._connections]
 
-    def _cut(self) -> None:
-        if links := self._links():
-            self.rng.choice(links).cut()
-
-    def _clog(self) -> None:
-        """Some connections stand still, one by one, and go on in another order."""
-        links = self._links()
-        for connection in self.rng.sample(links, min(len(links), self.rng.randrange(1, 4))):
-            begin_s = self.rng.uniform(0, 1)
-            self.timeline.after(begin_s, connection.clog, True)
-            end_s = begin_s + self.rng.expovariate(1 / 2.0)
-            self.timeline.after(end_s, connection.clog, False)
-
-    def _join(self) -> None:
-        self.join()
-
-    def _stall(self) -> None:
-        self.server.stall(self.rng.expovariate(1 / 0.5))
-
-    def _session(self) -> None:
-        if self.customers:
-            self.rng.choice(self.customers).break_off()
-
-    def _rebirth(self) -> None:
-        for connection in self._links():
+    def replace_server(self) -> None:
+        """Another server, which knows nothing, listens in the place of this one."""
+        for connection in self.links:
             connection.cut()
         for customer in self.customers:
             customer.break_off()
@@ -345,7 +259,7 @@ class Cluster:
         scenario = self.scenario
         for _ in range(scenario.nodes.count):
             self.timeline.after(self.rng.uniform(0, 0.5), self.join)
-        self.plan_faults()
+        maker = FaultMaker(self, scenario.faults)
         self.timeline.at(0.1, scenario.story, self)
         while self.timeline.step(scenario.faults.until_s):
             pass
@@ -356,6 +270,7 @@ class Cluster:
         self._check_leftovers()
         self._count_up()
         figures = self.figures
+        figures.faults = maker.done
         figures.events, figures.virtual_s = self.timeline.events, self.timeline.now
         figures.frames, figures.bytes = self.network.traffic.frames, self.network.traffic.bytes
         return figures
@@ -478,7 +393,7 @@ class Cluster:
             assert not +place.used, place.used
         # A worker that comes back states everything that it still has.
         workers = self.alive
-        for connection in self._links():
+        for connection in self.links:
             connection.cut()
         for worker in workers:
             worker.last_hello = None

@@ -33,7 +33,7 @@ from hqtrio.messages.records import (
 )
 from hqtrio.model.job import ArraySpec, GraphSpec, GraphTask, Ranges, Submit
 from hqtrio.model.task import NEVER_RESTART, UNLIMITED, TaskSettings, TaskState
-from hqtrio.model.worker import LossReason
+from hqtrio.model.worker import CRASHES, LossReason
 
 ACTIVE = (TaskState.WAITING, TaskState.RUNNING)
 
@@ -48,6 +48,8 @@ class Task:
     owner: int = 0  # worker that it was shipped to
     worker: int = 0  # where it runs
     started: bool = False  # the present instance was seen running
+    crashes: int = 0
+    crashed: bool = False  # with its worker, and the crash is not counted yet
     error: str = ""
 
 
@@ -136,6 +138,9 @@ class Ledger:
             case WorkerLost(worker, reason):
                 assert self.workers[worker] is None, f"worker {worker} is lost twice"
                 self.workers[worker] = reason
+                if reason in CRASHES:
+                    for task in self.tasks.values():
+                        task.crashed = task.crashed or task.worker == worker
                 self._touched[worker] = None
                 self.losses[reason.name] += 1
             case WorkerStopping():
@@ -144,9 +149,8 @@ class Ledger:
                 self._ship(record)
             case TasksTakenBack(worker, tasks):
                 for number in read_u64(tasks):
-                    task = self.tasks.get(number)
-                    if task is not None and task.owner == worker:
-                        task.owner = 0
+                    if number in self.tasks and self.tasks[number].owner == worker:
+                        self.tasks[number].owner = 0
 
     # --- submits
 
@@ -249,9 +253,11 @@ class Ledger:
             assert instance == task.instance + 1, (number, task.instance, instance)
             limit = task.settings.crash_limit
             assert limit in (UNLIMITED, NEVER_RESTART) or crashes < limit, (number, crashes)
+            assert crashes in (task.crashes + task.crashed, task.crashes + 1), (number, crashes)
             assert not (limit == NEVER_RESTART and task.started), f"task {number} is restarted"
             task.state, task.worker, task.owner = TaskState.WAITING, 0, 0
             task.instance, task.started = instance, False
+            task.crashes, task.crashed = crashes, False
 
     def _ship(self, record: TasksShipped) -> None:
         columns = map(read_u32, (record.counts, record.instances))

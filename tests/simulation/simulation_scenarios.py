@@ -6,7 +6,8 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 from simulated_client import Mix
-from simulation import Cluster, Faults, Nodes, Scenario
+from simulation import Cluster, Nodes, Scenario
+from simulation_faults import Faults
 
 from hqtrio.messages import client as ask
 from hqtrio.messages.client import Selector, Which

@@ -424,14 +424,14 @@ def test_a_dead_launcher_loses_what_lay_there_and_the_rest_runs_elsewhere():
     bench = Bench(launchers=2)
     bench.server(grant(1), span(0, 1))
     bench.ended(0, lasted_s=0.001)
-    effects = bench.server(grant(2), span(1, 20))
+    effects = bench.server(grant(2), span(1, 100))
     (lane,) = only(effects, OpenLane)
     lying = run_order(effects)
     bench.started(1, launcher=lane.launcher)
     effects = bench.step(LauncherDied(lane.launcher))
     assert bench.told.ended[1:] == [(task, Ending.LOST) for task in lying]
     assert [e.launcher for e in only(effects, StartLauncher)] == [3]
-    assert run_order(effects) == [t(n) for n in range(1 + len(lying), 21)] != []
+    assert run_order(effects)[0] == t(1 + len(lying))
     assert all(order.launcher not in (lane.launcher, 0) for order in only(effects, RunTasks))
 
 
