@@ -191,7 +191,7 @@ SCENARIOS: Final = {
         Scenario(
             "graphs",
             Nodes(6),
-            everything(30, 400),
+            everything(20, 300),
             Mix(
                 kinds=(("ok", 30.0), ("flaky", 1.0)),
                 mean_s=(0.005, 0.05, 0.4),
