@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from actors.launcher.bodies import Output, Pairs, Template
 
 _COMPANY_S = 0.005
+# A lane with this many tasks ahead needs no answer soon, and each one costs the worker as much as
+# a tenth of a task's start.
+_MORE_COMPANY_S = 0.02
+_ENOUGH_AHEAD = 8
 _MEASURE_S = 1.0  # between two looks at our own peak
 _REAP_MAX = 16  # in one go: each may start a successor, and answers must not wait for all of them
 _HUNT_PAUSE_S = 0.002
@@ -109,7 +113,7 @@ class Launcher:
                             for verb, *arguments in orders:
                                 self._verbs[verb](*arguments)
                             self._obeyed += 1
-                            self._send_within(time.monotonic())
+                            self._send_within(time.monotonic(), _ENOUGH_AHEAD)
                 if dead:
                     dead = self._reap()
                 now = time.monotonic()
@@ -234,7 +238,7 @@ class Launcher:
             pid = lane.pid = self._pids[task] = started.pid
             self._running[pid] = Run(task, instance, lane, now, started)
             self._started[task] = (task, lane.number, pid, now)
-            self._send_within(now)
+            self._send_within(now, len(queue))
 
     def _refuse(self, task: int, lane: int, refusal: Refusal) -> None:
         now = time.monotonic()
@@ -296,7 +300,7 @@ class Launcher:
             self._tell()  # no answer may hold the end of one instance and the start of the next
         self._advance(lane)
         if lane.queue:
-            self._send_within(now)
+            self._send_within(now, len(lane.queue))
         else:
             self._send_at = 0.0
         for other in waiting:
@@ -314,10 +318,10 @@ class Launcher:
 
     # --- answers
 
-    def _send_within(self, now: float) -> None:
-        """An answer goes after a while, if none goes before."""
-        if self._send_at == _NEVER:
-            self._send_at = now + _COMPANY_S
+    def _send_within(self, now: float, ahead: int = 0) -> None:
+        """An answer goes after a while, if none goes before; `ahead` tasks wait in the lane."""
+        due = now + (_MORE_COMPANY_S if ahead >= _ENOUGH_AHEAD else _COMPANY_S)
+        self._send_at = min(self._send_at, due)
 
     def _tell(self) -> None:
         answer = (
