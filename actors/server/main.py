@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,10 +24,17 @@ from actors.server.links import SayServerStops
 from actors.server.stall import collections_kept_short, stalls_measured
 from actors.server.worker_proxy import WorkerProxies
 from hqtrio import __version__
+from hqtrio.errors import InputError
 from hqtrio.messages.client import Call, ServerDetails
 from hqtrio.messages.worker import FromWorker
 from hqtrio.net.access import AccessFile, write_access
-from hqtrio.net.directory import ACCESS_FILE, create_instance, publish_instance, withdraw_instance
+from hqtrio.net.directory import (
+    ACCESS_FILE,
+    create_instance,
+    lock_start,
+    publish_instance,
+    withdraw_instance,
+)
 from hqtrio.net.listener import listening_port, open_listeners, raise_file_limit, serve
 
 __all__ = ["ServerSettings", "run_server"]
@@ -37,6 +44,8 @@ log = logging.getLogger(__name__)
 STALL_LOG: Final = "HQTRIO_STALL_LOG"
 # Time for the last words (answers, ServerStops) to leave before connections are cut.
 LAST_WORDS_S: Final = 0.5
+OTHER_START_S: Final = 15.0  # how long another server of the directory may take to start
+LOCK_TRY_S: Final = 0.05
 
 
 class _Ending:
@@ -85,6 +94,9 @@ async def run_server(
         if signals:
             raise_file_limit()
             received = process.enter_context(trio.open_signal_receiver(*_obeyed()))
+        if not settings.server_dir.exists():
+            process.callback(_remove_if_empty, settings.server_dir)
+        lock = process.enter_context(await _start_alone(settings.server_dir))
         await refuse_second(settings.server_dir)
         ports = process.enter_context(_open_ports(settings, ending))
         if signals:
@@ -95,9 +107,39 @@ async def run_server(
                 nursery.start_soon(_obey_signals, received, ending)
             if stop is not None:
                 nursery.start_soon(_obey_event, stop, ending)
-            await _serve(settings, ports, ending, on_ready)
+            await _serve(settings, ports, ending, partial(_be_ready, on_ready, lock))
             nursery.cancel_scope.cancel()
     log.info("server stopped")
+
+
+async def _start_alone(server_dir: Path) -> ExitStack:
+    """Wait until no other server of the directory is starting; closing lets the next one try.
+
+    Of two that start at once, the second must find the first one answering.
+    """
+    for _ in range(int(OTHER_START_S / LOCK_TRY_S)):
+        if (fd := lock_start(server_dir)) is not None:
+            lock = ExitStack()
+            lock.callback(os.close, fd)
+            return lock
+        await trio.sleep(LOCK_TRY_S)
+    raise InputError(
+        f"Another server is starting in `{server_dir}` and does not come up: end it, or choose "
+        "another --server-dir"
+    )
+
+
+def _remove_if_empty(server_dir: Path) -> None:
+    """A start that failed leaves no directory that it made."""
+    with suppress(OSError):
+        server_dir.rmdir()
+
+
+def _be_ready(
+    on_ready: Callable[[ServerDetails], None], lock: ExitStack, details: ServerDetails
+) -> None:
+    lock.close()
+    on_ready(details)
 
 
 async def _serve(

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_MIN_S: Final = 0.15
 KEY_BYTES: Final = 16
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP)
+# What concerns every command of the user, unlike what a task is told of itself.
+KEPT_VARIABLES: Final = (b"HQ_SERVER_DIR", b"HQ_OUTPUT_MODE", b"HQ_DEBUG", b"HQ_PYLOG")
 
 
 async def run_worker(
@@ -130,8 +132,16 @@ def _configure(settings: WorkerSettings, manager: Manager, places: Places) -> Wo
 
 def _site(places: Places) -> Site:
     work_dir = str(places.work_dir)
-    environment = {**os.environb, WORK_DIR_VARIABLE: os.fsencode(work_dir)}
+    environment = {
+        name: value for name, value in os.environb.items() if not _is_of_outer_task(name)
+    }
+    environment[WORK_DIR_VARIABLE] = os.fsencode(work_dir)
     return Site(tuple(environment.items()), os.fsencode(places.program), work_dir)
+
+
+def _is_of_outer_task(name: bytes) -> bool:
+    """Whether a worker that was itself started by a task must not hand this on to its own."""
+    return name.startswith(b"HQ_") and name not in KEPT_VARIABLES
 
 
 async def _obey_signals(

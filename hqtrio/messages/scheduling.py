@@ -80,7 +80,8 @@ class Body:
 class TasksReady:
     """These tasks may start: runs `(first task id, count)` of one class, priority and body.
 
-    All have `instance`. With `gates`, other tasks may wait for the end of these. `entries` holds one item per task in the order of the runs, or nothing.
+    All have `instance`. `entries` holds one item per task in the order of the runs, or nothing.
+    With `gates`, other tasks may wait for the end of these.
     """
 
     variants: Variants

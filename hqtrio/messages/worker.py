@@ -229,7 +229,7 @@ class Cancel(Value, frozen=True, tag=11):
 
 
 class Ack(Value, frozen=True, tag=12):
-    """Reports up to `seen` were handled by the server's loop; up to `durable` they are receipted."""
+    """The server's loop has handled reports up to `seen`; those up to `durable` are receipted."""
 
     seen: int
     durable: int

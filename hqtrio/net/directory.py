@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 from pathlib import Path
@@ -41,6 +42,26 @@ def instances(directory: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
+def lock_start(directory: Path) -> int | None:
+    """A descriptor that only one starting server of the directory has; None: another has it.
+
+    Closing it gives the lock back. On a file system without locks everybody gets one.
+    """
+    try:
+        directory.mkdir(mode=MODE, parents=True, exist_ok=True)
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unusable(directory, error) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    except OSError:
+        return fd
+    return fd
+
+
 def create_instance(directory: Path) -> Path:
     """A new numbered directory that only its owner can enter; the server directory is made too."""
     if directory.exists() and not directory.is_dir():
@@ -60,9 +81,13 @@ def create_instance(directory: Path) -> Path:
                 instance.chmod(MODE)  # whatever the umask took away
                 return instance
     except OSError as error:
-        raise InputError(
-            f"Cannot use server directory `{directory}`: {error.strerror} ({error.filename})"
-        ) from error
+        raise _unusable(directory, error) from error
+
+
+def _unusable(directory: Path, error: OSError) -> InputError:
+    return InputError(
+        f"Cannot use server directory `{directory}`: {error.strerror} ({error.filename})"
+    )
 
 
 def publish_instance(instance: Path) -> None:

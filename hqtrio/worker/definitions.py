@@ -10,7 +10,8 @@ from hqtrio.errors import InputError
 from hqtrio.model.resources import CPUS, UNIT, Descriptor, Pool
 from hqtrio.units import parse_amount, parse_integer, quote
 
-ITEMS_MAX: Final = 1 << 20  # labels of one pool; a mistyped range must not fill the memory
+# Labels of one pool: a mistyped range must not fill the memory, nor outgrow a registration.
+ITEMS_MAX: Final = 1 << 16
 
 _TOKEN: Final = re.compile(r'\s*(?:([\[\],])|"([^"]*)"|([^\s,\[\]"]+))')
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9/]*")

@@ -163,7 +163,7 @@ class Node:
 async def true(condition: Callable[[], bool]) -> None:
     """What other processes do, and nobody tells us, is so."""
     with trio.fail_after(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await trio.sleep(0.003)
 
 

@@ -167,3 +167,27 @@ def test_a_server_has_at_most_two_threads(cluster):
     cluster.start_worker("--cpus", "1")
     cluster.run("submit", "--wait", "--array", "1-100", "--", "true")
     wait_until(lambda: len(os.listdir(f"/proc/{server.pid}/task")) <= 2)
+
+
+def test_of_two_servers_that_start_at_once_one_runs(cluster):
+    both = [cluster.start("server", "start", name=f"server{n}") for n in (1, 2)]
+    wait_until(lambda: any(server.poll() is not None for server in both))
+    (refused,) = (n for n, server in enumerate(both, 1) if server.poll() is not None)
+    assert "is already online" in cluster.log(f"server{refused}")
+    survivor = both[2 - refused]
+    assert cluster.json("server", "info")["pid"] == survivor.pid
+
+
+def test_a_worker_inside_a_task_does_not_pass_on_what_its_task_was_told(cluster):
+    cluster.start_server()
+    outer = {"HQ_ENTRY": "outer", "HQ_PIN": "taskset", "HQ_RESOURCE_VALUES_gpus": "7"}
+    cluster.start_worker("--cpus", "1", **outer)
+    cluster.run("submit", "--wait", "--", "sh", "-c", "env | grep ^HQ_ | cut -d= -f1 | sort")
+    seen = (cluster.work / "job-1/0.stdout").read_text().split()
+    assert not set(seen) & set(outer)
+    assert "HQ_JOB_ID" in seen
+
+
+def test_more_cpus_than_a_registration_can_hold_are_refused_at_once(cluster):
+    done = cluster.run("worker", "start", "--cpus", "300000", check=2)
+    assert "too many items" in done.stderr
