@@ -9,7 +9,6 @@ from hqtrio.cli import values
 from hqtrio.cli.parsing import Choices, argument, client_command, flag, option
 from hqtrio.cli.render.job_table import FAILED_SHOWN_MAX
 from hqtrio.cli.render.reports import JobReport, TaskIds
-from hqtrio.cli.render.wording import job_state
 from hqtrio.cli.session import Session
 from hqtrio.client import Client, RequestFailed
 from hqtrio.errors import InputError
@@ -52,9 +51,9 @@ async def list_jobs(
     rows, total, _ = await client.jobs()
     wanted = {state for group in states for state in group}
     if wanted:
-        rows = [row for row in rows if job_state(row) in wanted]
+        rows = [row for row in rows if row.state in wanted]
     elif not all_jobs:
-        rows = [row for row in rows if row.is_open or job_state(row) in _UNENDED]
+        rows = [row for row in rows if row.is_open or row.state in _UNENDED]
     session.render.jobs(rows, total=total, verbose=verbose)
 
 
@@ -64,7 +63,7 @@ async def summary(session: Session, client: Client) -> None:
     rows, _, _ = await client.jobs()
     counts: dict[JobState, int] = {}
     for row in rows:
-        counts[job_state(row)] = counts.get(job_state(row), 0) + 1
+        counts[row.state] = counts.get(row.state, 0) + 1
     session.render.job_summary(counts)
 
 

@@ -23,13 +23,13 @@ from hqtrio.jobs.job import CANCELLED, Job
 from hqtrio.jobs.listing import job_details, job_row, task_page
 from hqtrio.jobs.reports import apply_ended, apply_loss, apply_started
 from hqtrio.jobs.select import chosen, page
-from hqtrio.jobs.state import counts_of, job_state
+from hqtrio.jobs.state import counts_of
 from hqtrio.jobs.submitting import Submitting
 from hqtrio.jobs.tables import Tables
 from hqtrio.jobs.watching import Subscriptions
 from hqtrio.jobs.workers import refusal
 from hqtrio.messages import client as ask
-from hqtrio.messages.client import Response, Verdict, VerdictKind, Which
+from hqtrio.messages.client import Response, Verdict, VerdictKind, Which, job_state
 from hqtrio.messages.records import (
     JobCancelled,
     JobClosed,

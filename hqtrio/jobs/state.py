@@ -5,23 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hqtrio.messages.client import Counts
-from hqtrio.model.job import JobState
 from hqtrio.model.task import TaskState
-
-
-def job_state(counts: Counts, is_open: bool) -> JobState:
-    """The first of running, waiting, failed, aborted, cancelled that occurs; else open or not."""
-    if counts.running:
-        return JobState.RUNNING
-    if counts.waiting:
-        return JobState.WAITING
-    if counts.failed:
-        return JobState.FAILED
-    if counts.aborted:
-        return JobState.ABORTED
-    if counts.cancelled:
-        return JobState.CANCELLED
-    return JobState.OPENED if is_open else JobState.FINISHED
 
 
 def counts_of(per_state: Sequence[int]) -> Counts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from hqtrio.model.job import GraphSpec, JobHead, Submit
+from hqtrio.model.job import GraphSpec, JobHead, JobState, Submit
 from hqtrio.model.resources import Claim, Variants
 from hqtrio.model.task import TaskBody, TaskSettings
 from hqtrio.model.value import Value
@@ -247,6 +247,21 @@ class Counts(Value, frozen=True):
     aborted: int = 0
 
 
+def job_state(counts: Counts, is_open: bool) -> JobState:
+    """The first of running, waiting, failed, aborted, cancelled that occurs; else open or not."""
+    if counts.running:
+        return JobState.RUNNING
+    if counts.waiting:
+        return JobState.WAITING
+    if counts.failed:
+        return JobState.FAILED
+    if counts.aborted:
+        return JobState.ABORTED
+    if counts.cancelled:
+        return JobState.CANCELLED
+    return JobState.OPENED if is_open else JobState.FINISHED
+
+
 class JobRow(Value, frozen=True):
     id: int
     name: str
@@ -254,6 +269,11 @@ class JobRow(Value, frozen=True):
     is_open: bool
     cancel_reason: str | None
     terminated: bool  # closed and without active tasks
+
+    @property
+    def state(self) -> JobState:
+        """As users see it."""
+        return job_state(self.counts, self.is_open)
 
 
 class JobRows(Value, frozen=True, tag=7):

@@ -11,7 +11,6 @@ from hqtrio.jobs.effects import (
     StopServer,
 )
 from hqtrio.jobs.machine import JobBook
-from hqtrio.jobs.state import JobState, job_state
 from hqtrio.messages import client as say
 from hqtrio.messages.columns import f32, f64, i32, u32, u64
 from hqtrio.messages.scheduling import (
@@ -26,7 +25,7 @@ from hqtrio.messages.scheduling import (
     WorkerGone,
 )
 from hqtrio.messages.worker import Ended, Register, Started
-from hqtrio.model.job import ArraySpec, GraphSpec, GraphTask, JobHead, Submit
+from hqtrio.model.job import ArraySpec, GraphSpec, GraphTask, JobHead, JobState, Submit
 from hqtrio.model.resources import ONE_CPU, Descriptor
 from hqtrio.model.task import Ending, Stdio, TaskBody, TaskSettings, TaskState
 from hqtrio.model.worker import LossReason, WorkerConfig
@@ -178,7 +177,7 @@ class Story:
 
     def state(self, job: int) -> JobState:
         row = self.details_of(job).row
-        return job_state(row.counts, row.is_open)
+        return row.state
 
     def counts(self, job: int) -> say.Counts:
         return self.details_of(job).row.counts

@@ -11,7 +11,6 @@ from job_book_story import (
     graph,
 )
 
-from hqtrio.jobs.state import JobState
 from hqtrio.messages import client as say
 from hqtrio.messages.client import VerdictKind
 from hqtrio.messages.records import (
@@ -23,7 +22,7 @@ from hqtrio.messages.records import (
     TasksRequeued,
     WorkerLost,
 )
-from hqtrio.model.job import Submit
+from hqtrio.model.job import JobState, Submit
 from hqtrio.model.task import NEVER_RESTART, UNLIMITED, Ending, Stdio, TaskSettings, TaskState
 from hqtrio.model.worker import LossReason
 

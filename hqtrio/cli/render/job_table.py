@@ -13,7 +13,6 @@ from hqtrio.cli.render.wording import (
     crash_limit_text,
     date,
     environment,
-    job_state,
     optional_duration,
     stdio_text,
     total,
@@ -101,7 +100,7 @@ def command_text(args: list[str]) -> str:
 def _state(details: JobDetails) -> Cell:
     counts = details.row.counts
     if total(counts) == 1 or not total(counts):
-        return state_cell(JOB_STATES[job_state(details.row)])
+        return state_cell(JOB_STATES[details.row.state])
     shares = (
         ("RUNNING", counts.running),
         ("FAILED", counts.failed),

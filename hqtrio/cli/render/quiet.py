@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from hqtrio.cli.render.reports import JobReport, TaskIds, TaskList
-from hqtrio.cli.render.wording import JOB_STATES, job_state, worker_state
+from hqtrio.cli.render.wording import JOB_STATES, worker_state
 from hqtrio.client.views import Task
 from hqtrio.messages.client import JobRow, ServerDetails, WorkerRow
 from hqtrio.model.job import JobState
@@ -56,7 +56,7 @@ class QuietRenderer:
 
     def jobs(self, rows: Sequence[JobRow], *, total: int, verbose: bool) -> None:
         for row in rows:
-            self._line(f"{row.id} {JOB_STATES[job_state(row)]}")
+            self._line(f"{row.id} {JOB_STATES[row.state]}")
 
     def job_summary(self, counts: Mapping[JobState, int]) -> None:
         for state in SUMMARY_ORDER:

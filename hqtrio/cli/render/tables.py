@@ -9,7 +9,7 @@ from hqtrio.cli.render import frame, job_table, task_table, worker_table
 from hqtrio.cli.render.frame import Cell
 from hqtrio.cli.render.quiet import SUMMARY_ORDER
 from hqtrio.cli.render.reports import JobReport, TaskIds, TaskList
-from hqtrio.cli.render.wording import JOB_STATES, date, job_state, pool_kind, summary, total
+from hqtrio.cli.render.wording import JOB_STATES, date, pool_kind, summary, total
 from hqtrio.client.views import Task
 from hqtrio.ids import format_ids
 from hqtrio.messages.client import JobDetails, JobRow, ServerDetails, WorkerRow
@@ -168,7 +168,7 @@ def _job_line(row: JobRow, *, verbose: bool) -> list[Cell | str]:
     line: list[Cell | str] = [
         Cell(f"*{row.id}" if row.is_open else str(row.id), right=True),
         name,
-        job_table.state_cell(JOB_STATES[job_state(row)]),
+        job_table.state_cell(JOB_STATES[row.state]),
         str(total(row.counts)),
     ]
     return [*line, row.cancel_reason or ""] if verbose else line

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from hqtrio.messages.client import Counts, JobRow, WorkerRow
+from hqtrio.messages.client import Counts, WorkerRow
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import POLICY_TEXT, UNIT, Descriptor, Need, Policy, Pool, Request
 from hqtrio.model.task import NEVER_RESTART, UNLIMITED, PinMode, Stdio, TaskState
@@ -42,22 +42,6 @@ def text_of(data: bytes) -> str:
 
 
 # --- states
-
-
-def job_state(row: JobRow) -> JobState:
-    """The first that holds: running, waiting, failed, aborted, cancelled, opened, finished."""
-    counts = row.counts
-    if counts.running:
-        return JobState.RUNNING
-    if counts.waiting:
-        return JobState.WAITING
-    if counts.failed:
-        return JobState.FAILED
-    if counts.aborted:
-        return JobState.ABORTED
-    if counts.cancelled:
-        return JobState.CANCELLED
-    return JobState.OPENED if row.is_open else JobState.FINISHED
 
 
 def total(counts: Counts) -> int:
