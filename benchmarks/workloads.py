@@ -109,7 +109,7 @@ ALL: Final = (
         "zero_graph_named",
         "tasks without processes, each with its own name in the job file, each needing another",
         "us/task",
-        tasks=10_000,
+        tasks=2_000,
         quick_tasks=1_000,
     ),
     Workload(

@@ -136,3 +136,12 @@ def processes_with(marker: str) -> list[int]:
             if marker.encode() in environment and int(entry) != os.getpid():
                 found.append(int(entry))
     return found
+
+
+def lives(pid: int) -> bool:
+    """Whether the process goes on; a zombie that nobody has buried yet does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"

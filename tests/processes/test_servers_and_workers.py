@@ -8,7 +8,7 @@ import signal
 import stat
 
 import pytest
-from process_cluster import wait_until
+from process_cluster import lives, wait_until
 
 
 def test_server_directory_access_file_and_link(cluster):
@@ -56,7 +56,7 @@ def test_a_daemon_goes_on_and_logs_to_its_directory(cluster):
     assert os.getsid(pid) == pid
     log = cluster.server_dir / "hq-current/server.log"
     cluster.run("server", "stop")
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
+    wait_until(lambda: not lives(pid))
     assert "server stopped" in (cluster.server_dir / "001/server.log").read_text()
     assert not log.exists()
 
