@@ -13,11 +13,19 @@ import trio
 
 from actors.kit.edge import OpenEdges, run_edge
 from actors.kit.mailbox import ActorStopped, Mailbox
-from actors.server.links import AskRuntime, SchedulerMail, ServerMail, SessionOpened, SessionOutbox
+from actors.server.links import (
+    AskFits,
+    AskRuntime,
+    SchedulerMail,
+    ServerMail,
+    SessionOpened,
+    SessionOutbox,
+)
 from actors.server.parting import say_why
 from hqtrio.jobs.effects import ClientAsked, SessionEnded
-from hqtrio.messages.client import Call, Said, WorkerRow, WorkerRows
+from hqtrio.messages.client import Call, Said, TaskExplained, WorkerRow, WorkerRows
 from hqtrio.net.connection import Connection, ConnectionEnded, FrameTooLarge
+from hqtrio.scheduling.explain import Fits
 from hqtrio.scheduling.machine import RuntimeInfo
 
 log = logging.getLogger(__name__)
@@ -82,9 +90,14 @@ class ClientSessions:
 
     async def _complete(self, said: Said) -> Said:
         """Add what only the scheduler knows of connected workers."""
-        rows = said.response
-        if not isinstance(rows, WorkerRows) or not rows.rows:
-            return said
+        match said.response:
+            case WorkerRows(rows=[_, *_]) as rows:
+                return msgspec.structs.replace(said, response=await self._with_runtime(rows))
+            case TaskExplained() as explained:
+                return msgspec.structs.replace(said, response=await self._with_fits(explained))
+        return said
+
+    async def _with_runtime(self, rows: WorkerRows) -> WorkerRows:
         connected = tuple(row.id for row in rows.rows if row.ended_at is None)
         runtime: dict[int, RuntimeInfo] = await self._scheduler.ask(partial(AskRuntime, connected))
 
@@ -98,5 +111,9 @@ class ClientSessions:
                 is_reserved=info.reserved,
             )
 
-        rows = msgspec.structs.replace(rows, rows=tuple(complete(row) for row in rows.rows))
-        return msgspec.structs.replace(said, response=rows)
+        return msgspec.structs.replace(rows, rows=tuple(complete(row) for row in rows.rows))
+
+    async def _with_fits(self, explained: TaskExplained) -> TaskExplained:
+        question = partial(AskFits, explained.variants, explained.after)
+        fits: Fits = await self._scheduler.ask(question)
+        return msgspec.structs.replace(explained, workers=fits.rows, more=fits.more)

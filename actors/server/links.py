@@ -12,7 +12,9 @@ from hqtrio.jobs.effects import ClientAsked, SessionEnded
 from hqtrio.messages.client import JobNotice, Said, WorkerNotice
 from hqtrio.messages.scheduling import FromScheduler, ToScheduler
 from hqtrio.messages.worker import ToWorker
+from hqtrio.model.resources import Variants
 from hqtrio.scheduling.events import LinkClosed, LinkFree, LinkOpened, LinkStuck, WorkerSaid
+from hqtrio.scheduling.explain import Fits
 from hqtrio.scheduling.machine import RuntimeInfo
 
 # --- to the scheduler
@@ -52,6 +54,15 @@ class AskRuntime:
 
 
 @dataclass(frozen=True, slots=True)
+class AskFits:
+    """Answered with how these variants fit connected workers: the next page behind `after`."""
+
+    variants: Variants
+    after: int
+    reply: Reply[Fits]
+
+
+@dataclass(frozen=True, slots=True)
 class SayServerStops:
     """Tell every worker that the server ends on purpose; answered when the mail is out."""
 
@@ -66,6 +77,7 @@ SchedulerMail = (
     | LinkFree
     | Commands
     | AskRuntime
+    | AskFits
     | SayServerStops
 )
 

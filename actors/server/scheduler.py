@@ -11,6 +11,7 @@ from actors.kit.drive import Poisoned
 from actors.kit.mailbox import Mailbox
 from actors.server.journal import Journal
 from actors.server.links import (
+    AskFits,
     AskRuntime,
     Commands,
     Connected,
@@ -99,6 +100,9 @@ class Scheduler:
             case AskRuntime(workers, reply):
                 known = ((worker, self._machine.runtime_info(worker)) for worker in workers)
                 reply.resolve(Outcome({worker: info for worker, info in known if info}))
+                return ()
+            case AskFits(variants, after, reply):
+                reply.resolve(Outcome(self._machine.explain(variants, after, now)))
                 return ()
             case SayServerStops(reply):
                 for outbox in self._outboxes.values():

@@ -56,6 +56,7 @@ _JOB: Final = {
 _TASK: Final = {
     "list": ("hqtrio.cli.task", "list_tasks", "List tasks of jobs"),
     "info": ("hqtrio.cli.task", "info", "Show everything about tasks"),
+    "explain": ("hqtrio.cli.task", "explain", "Show why a task runs or not, and where it could"),
 }
 _NOUNS: Final = {
     "server": ("hqtrio.cli.main", "server", "Server: start, stop, info"),
@@ -63,7 +64,7 @@ _NOUNS: Final = {
     "submit": _SUBMIT,
     "run": ("hqtrio.cli.run", "run", "Run a job on this machine, without a server"),
     "job": ("hqtrio.cli.main", "job", "Jobs: list, wait, cancel"),
-    "task": ("hqtrio.cli.main", "task", "Tasks: list, info"),
+    "task": ("hqtrio.cli.main", "task", "Tasks: list, info, explain"),
 }
 
 server = HqGroup("server", lazy=_SERVER, help="Commands for the server.")

@@ -1,4 +1,4 @@
-"""`task`: list, info."""
+"""`task`: list, info, explain."""
 
 from __future__ import annotations
 
@@ -68,3 +68,11 @@ async def info(
             log.warning("Task %d not found", number)
     if session.render.task_info(tasks, verbose=verbose, now=time.time()):
         log.info("An error message(s) was truncated. Use -v to display the full error.")
+
+
+@client_command("explain")
+@argument("job", read=values.one, metavar="JOB")
+@argument("number", read=values.whole, metavar="TASK")
+async def explain(session: Session, client: Client, job: Selector, number: int) -> None:
+    """Show what a task of a job (an id or `last`) waits for, and which workers could run it."""
+    session.render.explanation(await client.explain(job, number))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import trio
+from msgspec.structs import replace
 
 from hqtrio.client.submits import fits_one_frame, parts_of
 from hqtrio.client.views import Task, tasks_of
@@ -16,6 +17,7 @@ from hqtrio.messages.client import (
     PAGE_ROWS,
     Call,
     Done,
+    ExplainTask,
     Failure,
     JobNotice,
     JobRow,
@@ -29,6 +31,7 @@ from hqtrio.messages.client import (
     Selector,
     SubmitJob,
     Submitted,
+    TaskExplained,
     TaskRows,
     Watch,
     WatchWorkers,
@@ -263,6 +266,17 @@ class Client:
                 if most is not None and len(tasks) >= most:
                     break
         return tasks[:most], unknown
+
+    async def explain(self, job: Selector, number: int) -> TaskExplained:
+        """What a task of one job waits for, and every worker's fit."""
+        explained = page = await self.ask(ExplainTask(job, number), TaskExplained)
+        workers = [*page.workers]
+        while page.more and page.workers:
+            # By id: `last` may be another job by now.
+            named = Selector(Which.GIVEN, ((page.job, 1, 1),))
+            page = await self.ask(ExplainTask(named, number, workers[-1].worker), TaskExplained)
+            workers += page.workers
+        return replace(explained, workers=tuple(workers), more=False)
 
     # --- submits
 

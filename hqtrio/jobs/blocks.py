@@ -110,6 +110,9 @@ class GraphBlock:
         """The numbers of the tasks that must finish first."""
         return tuple(self.needs[self.needs_from[place] : self.needs_from[place + 1]])
 
+    def needs_count(self, place: int) -> int:
+        return self.needs_from[place + 1] - self.needs_from[place]
+
     def drop_body(self, place: int, done: list[int]) -> None:
         """A task needs its body no more: add the body's number to `done` if nobody does."""
         index = self.body_of[place]

@@ -19,6 +19,7 @@ from hqtrio.jobs.effects import (
     SessionEnded,
     StopServer,
 )
+from hqtrio.jobs.explain import explain_task
 from hqtrio.jobs.job import CANCELLED, Job
 from hqtrio.jobs.listing import job_details, job_row, task_page
 from hqtrio.jobs.reports import apply_ended, apply_loss, apply_started
@@ -229,6 +230,8 @@ class JobBook:
             case ask.WatchWorkers():
                 self._subscriptions.watch_workers(call.session)
                 self._answer(call, ask.WorkerNotice(tables.workers.connected))
+            case ask.ExplainTask():
+                self._answer(call, self._explain(request))
             case _:
                 assert_never(request)
 
@@ -353,6 +356,13 @@ class JobBook:
         return ask.WorkerRows(
             tuple(workers.entries[number].row() for number in numbers), more, unknown
         )
+
+    def _explain(self, request: ask.ExplainTask) -> ask.TaskExplained:
+        jobs = self._tables.jobs
+        numbers = chosen(request.job, self._tables.last_job, ())
+        if len(numbers) != 1 or numbers[0] not in jobs:
+            raise InputError("Job not found")
+        return explain_task(jobs[numbers[0]], request.number, request.after)
 
     def _stop_workers(self, request: ask.StopWorkers) -> ask.Verdicts:
         workers, out = self._tables.workers, self._tables.out

@@ -154,6 +154,17 @@ class WatchWorkers(Value, frozen=True, tag=17):
     """Answered by WorkerNotice at once, and one more whenever the count changes."""
 
 
+class ExplainTask(Value, frozen=True, tag=18):
+    """Why one task runs or not, for workers with ids above `after`; answered by TaskExplained.
+
+    `job` names one job; the task must wait or run.
+    """
+
+    job: Selector
+    number: int
+    after: int = 0
+
+
 Request = (
     ServerInfo
     | StopServer
@@ -172,6 +183,7 @@ Request = (
     | ListWorkers
     | StopWorkers
     | WatchWorkers
+    | ExplainTask
 )
 
 
@@ -394,6 +406,71 @@ class WorkerNotice(Value, frozen=True, tag=12):
     connected: int
 
 
+class TimeCondition(Value, frozen=True, tag=1):
+    """The worker must live so long; `remaining_s` is None if its end is not known."""
+
+    time_s: float
+    remaining_s: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.remaining_s is None or self.time_s <= self.remaining_s
+
+
+class AmountCondition(Value, frozen=True, tag=2):
+    """The worker must have so much in all, used or not; an amount of 0 means all there is."""
+
+    resource: str
+    amount: int
+    size: int
+
+    @property
+    def holds(self) -> bool:
+        return max(self.amount, 1) <= self.size
+
+
+class NodesCondition(Value, frozen=True, tag=3):
+    """The worker's group must have so many workers, busy or not."""
+
+    nodes: int
+    group_size: int
+
+    @property
+    def holds(self) -> bool:
+        return self.nodes <= self.group_size
+
+
+Condition = TimeCondition | AmountCondition | NodesCondition
+
+
+class WorkerFit(Value, frozen=True):
+    """What each variant of a task asks of one worker; it can run where all conditions hold."""
+
+    worker: int
+    variants: tuple[tuple[Condition, ...], ...]
+
+    @property
+    def enabled(self) -> int:
+        """How many variants the worker could ever run."""
+        return sum(all(one.holds for one in conditions) for conditions in self.variants)
+
+
+class TaskExplained(Value, frozen=True, tag=13):
+    """What a task waits for, and where it could run; `after` is the request's.
+
+    `needs` counts the tasks it depends on, `unfinished` those of them that have not finished.
+    """
+
+    job: int
+    number: int
+    needs: int
+    unfinished: int
+    variants: Variants
+    after: int = 0
+    workers: tuple[WorkerFit, ...] = ()  # connected ones, by id
+    more: bool = False
+
+
 Response = (
     Failure
     | Done
@@ -407,6 +484,7 @@ Response = (
     | WorkerRows
     | JobNotice
     | WorkerNotice
+    | TaskExplained
 )
 
 

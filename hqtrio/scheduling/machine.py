@@ -38,6 +38,7 @@ from hqtrio.messages.worker import (
     Report,
     Stop,
 )
+from hqtrio.model.resources import Variants
 from hqtrio.model.worker import LossReason
 from hqtrio.now import Now
 from hqtrio.scheduling import shipping
@@ -55,6 +56,7 @@ from hqtrio.scheduling.events import (
     ToLink,
     WorkerSaid,
 )
+from hqtrio.scheduling.explain import Fits, explain
 from hqtrio.scheduling.mirror import Mirror, Unit
 from hqtrio.scheduling.ready import Spans
 from hqtrio.scheduling.reports import ReportReader
@@ -414,6 +416,10 @@ class Scheduling:
             return None
         reserved = any(worker in (hold.workers or ()) for hold in self._tables.holds.values())
         return RuntimeInfo(len(mirror.held), len(mirror.running), reserved)
+
+    def explain(self, variants: Variants, after: int, now: Now) -> Fits:
+        """Where tasks with these variants could ever run, a page of workers above `after`."""
+        return explain(self._tables.workers, variants, after, now.monotonic)
 
     def statistics(self) -> Statistics:
         classes = self._tables.classes.values()

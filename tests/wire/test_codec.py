@@ -15,9 +15,25 @@ from hypothesis import strategies as st
 
 from hqtrio.errors import RemoteFault
 from hqtrio.messages import client, worker
-from hqtrio.messages.client import Call, Failure, JobRows, Said, ServerInfo, SubmitJob
+from hqtrio.messages.client import (
+    AmountCondition,
+    Call,
+    ExplainTask,
+    Failure,
+    JobRows,
+    NodesCondition,
+    Said,
+    Selector,
+    ServerInfo,
+    SubmitJob,
+    TaskExplained,
+    TimeCondition,
+    Which,
+    WorkerFit,
+)
 from hqtrio.messages.worker import Closed, Drain, Ended, FromWorker, Heartbeat, Report, ToWorker
 from hqtrio.model.job import ArraySpec, JobHead, Submit
+from hqtrio.model.resources import CPUS, ONE_CPU, UNIT
 from hqtrio.model.task import Stdio, TaskBody
 from hqtrio.wire.codec import DEPTH_MAX, FRAME_MAX, Decoder, encode
 
@@ -39,18 +55,20 @@ TAGS = {
     "Request": (
         "ServerInfo 1 StopServer 2 SubmitJob 3 SubmitBegin 4 SubmitPart 5 SubmitCommit 6 OpenJob 7 "
         "CloseJobs 8 CancelJobs 9 ForgetJobs 10 ListJobs 11 JobInfo 12 ListTasks 13 Watch 14 "
-        "ListWorkers 15 StopWorkers 16 WatchWorkers 17"
+        "ListWorkers 15 StopWorkers 16 WatchWorkers 17 ExplainTask 18"
     ),
     "Response": (
         "Failure 1 Done 2 ServerDetails 3 Submitted 4 Verdicts 5 Forgotten 6 JobRows 7 "
-        "JobDetails 8 TaskRows 9 WorkerRows 10 JobNotice 11 WorkerNotice 12"
+        "JobDetails 8 TaskRows 9 WorkerRows 10 JobNotice 11 WorkerNotice 12 "
+        "TaskExplained 13"
     ),
+    "Condition": "TimeCondition 1 AmountCondition 2 NodesCondition 3",
 }
 
 
 @pytest.mark.parametrize("union", TAGS)
 def test_tags_are_only_ever_appended(union: str) -> None:
-    module: ModuleType = client if union in ("Request", "Response") else worker
+    module: ModuleType = client if union in ("Request", "Response", "Condition") else worker
     members = get_args(getattr(module, union))
     words = TAGS[union].split()
     promised = dict(zip(words[::2], words[1::2], strict=True))
@@ -68,6 +86,8 @@ def test_every_tagged_message_belongs_to_a_union() -> None:
                 assert kind in unions, kind
 
 
+CONDITIONS = (TimeCondition(2.0), AmountCondition(CPUS, UNIT, 0), NodesCondition(2, 1))
+
 GOLDEN = [
     (FROM_WORKER, [Heartbeat()], "818103"),
     (FROM_WORKER, [Report(5, (Closed(b"\1\0\0\0"),))], "818302058182034401000000"),
@@ -81,6 +101,15 @@ GOLDEN = [
     (SAID, [Said(0, Failure("no"))], "818200820162" + "6e6f"),
     (SAID, [Said(3, JobRows((), 0, False, ()))], "818203850780" + "00f480"),
     (CALLS, [], "80"),
+    (CALLS, [Call(2, ExplainTask(Selector(Which.LAST), 5, 3))], "81820284128201800503"),
+    (
+        SAID,
+        [Said(2, TaskExplained(1, 5, 2, 1, ONE_CPU, 3, (WorkerFit(4, (CONDITIONS,)),)))],
+        (
+            "818202890d010502018184818364637075731927100000fb0000000000000000192710038182048183"
+            "8301fb4000000000000000f6840264637075731927100083030201f4"
+        ),
+    ),
 ]
 
 

@@ -7,7 +7,7 @@ from typing import Protocol, TextIO
 
 from hqtrio.cli.render.reports import JobReport, TaskIds, TaskList
 from hqtrio.client.views import Task
-from hqtrio.messages.client import JobRow, ServerDetails, WorkerRow
+from hqtrio.messages.client import JobRow, ServerDetails, TaskExplained, WorkerRow
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import Descriptor
 
@@ -48,6 +48,8 @@ class Renderer(Protocol):
     def task_info(self, tasks: Sequence[Task], *, verbose: bool, now: float) -> bool:
         """Print them; True if an error text had to be shortened."""
         ...
+
+    def explanation(self, explained: TaskExplained) -> None: ...
 
     def sentence(self, text: str) -> None:
         """Print a line that only a human reads."""

@@ -18,11 +18,16 @@ from hqtrio.cli.render.wording import (
 from hqtrio.client.views import Task, resolve
 from hqtrio.ids import IdArray
 from hqtrio.messages.client import (
+    AmountCondition,
     ArrayPart,
+    Condition,
     JobDetails,
     JobRow,
+    NodesCondition,
     ServerDetails,
     SubmitPartInfo,
+    TaskExplained,
+    TimeCondition,
     WorkerRow,
 )
 from hqtrio.model.job import JobState
@@ -121,6 +126,27 @@ class JsonRenderer:
     def task_info(self, tasks: Sequence[Task], *, verbose: bool, now: float) -> bool:
         self._print([_task(task) for task in tasks])
         return False
+
+    def explanation(self, explained: TaskExplained) -> None:
+        self._print(
+            {
+                "task_id": {"job_id": explained.job, "job_task_id": explained.number},
+                "explanation": {
+                    "n_task_deps": explained.needs,
+                    "n_waiting_deps": explained.unfinished,
+                    "workers": [
+                        {
+                            "worker_id": fit.worker,
+                            "variants": [
+                                [_condition(one) for one in conditions]
+                                for conditions in fit.variants
+                            ],
+                        }
+                        for fit in explained.workers
+                    ],
+                },
+            }
+        )
 
     def sentence(self, text: str) -> None:
         pass
@@ -346,3 +372,25 @@ _SHOWS_START = (TaskState.RUNNING, TaskState.FINISHED, TaskState.FAILED)
 
 def _state(state: TaskState) -> str:
     return "canceled" if state is TaskState.CANCELLED else state.name.lower()
+
+
+def _condition(condition: Condition) -> Json:
+    match condition:
+        case TimeCondition(time_s, remaining_s):
+            remaining = None if remaining_s is None else _time(remaining_s)
+            return {"Time": {"min_time": _time(time_s), "remaining_time": remaining}}
+        case AmountCondition(resource, amount, size):
+            # A request for all is one for at least the smallest amount.
+            words = {
+                "resource": resource,
+                "request_amount": amount or 1,
+                "worker_amount": size,
+            }
+            return {"Resources": words}
+        case NodesCondition(nodes, group_size):
+            return {"WorkerGroup": {"n_nodes": nodes, "group_size": group_size}}
+
+
+def _time(seconds: float) -> Json:
+    secs, nanos = divmod(round(seconds * 1e9), 1_000_000_000)
+    return {"secs": secs, "nanos": nanos}

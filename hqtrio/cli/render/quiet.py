@@ -8,7 +8,7 @@ from typing import TextIO
 from hqtrio.cli.render.reports import JobReport, TaskIds, TaskList
 from hqtrio.cli.render.wording import JOB_STATES, worker_state
 from hqtrio.client.views import Task
-from hqtrio.messages.client import JobRow, ServerDetails, WorkerRow
+from hqtrio.messages.client import JobRow, ServerDetails, TaskExplained, WorkerRow
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import Descriptor
 
@@ -76,6 +76,9 @@ class QuietRenderer:
 
     def task_info(self, tasks: Sequence[Task], *, verbose: bool, now: float) -> bool:
         return False
+
+    def explanation(self, explained: TaskExplained) -> None:
+        pass
 
     def sentence(self, text: str) -> None:
         pass

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, TextIO
 
-from hqtrio.cli.render import frame, job_table, task_table, worker_table
+from hqtrio.cli.render import explain_table, frame, job_table, task_table, worker_table
 from hqtrio.cli.render.frame import Cell
 from hqtrio.cli.render.quiet import SUMMARY_ORDER
 from hqtrio.cli.render.reports import JobReport, TaskIds, TaskList
 from hqtrio.cli.render.wording import JOB_STATES, date, pool_kind, summary, total
 from hqtrio.client.views import Task
 from hqtrio.ids import format_ids
-from hqtrio.messages.client import JobDetails, JobRow, ServerDetails, WorkerRow
+from hqtrio.messages.client import JobDetails, JobRow, ServerDetails, TaskExplained, WorkerRow
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import Descriptor
 from hqtrio.units import format_elapsed
@@ -147,6 +147,11 @@ class TableRenderer:
             self._vertical(rows)
             was_cut |= cut
         return was_cut
+
+    def explanation(self, explained: TaskExplained) -> None:
+        self._out.write("".join(f"{line}\n" for line in explain_table.sentences(explained)))
+        if explained.workers:
+            self._horizontal(explain_table.COLUMNS, explain_table.rows(explained))
 
     def sentence(self, text: str) -> None:
         self._out.write(f"{text}\n")
