@@ -25,6 +25,7 @@ async def open_cores(
     journal: Journal,
     idle_timeout_s: float | None,
     stop: Callable[[], None],
+    jobs_before: int = 0,
 ) -> AsyncIterator[tuple[Mailbox[ServerMail], Mailbox[SchedulerMail]]]:
     """Server and scheduler; the scheduler, opened last, stops first.
 
@@ -34,7 +35,13 @@ async def open_cores(
     """
     server_box: Mailbox[ServerMail] = Mailbox("server")
     scheduler_box: Mailbox[SchedulerMail] = Mailbox("scheduler")
-    book = JobBook(details.server_uid, secrets.token_bytes(16), details, idle_timeout_s)
+    book = JobBook(
+        details.server_uid,
+        secrets.token_bytes(16),
+        details,
+        idle_timeout_s,
+        jobs_before=jobs_before,
+    )
     server = Server(book, journal=journal, scheduler=scheduler_box, stop=stop, wall=time.time)
     scheduler = Scheduler(
         Scheduling(), server=server_box, journal=journal, clock=time.perf_counter, wall=time.time

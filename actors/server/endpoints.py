@@ -16,7 +16,10 @@ from hqtrio.net.connector import connect
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What `server start` was asked for. `loopback`: listen on 127.0.0.1 only."""
+    """What `server start` was asked for. `loopback`: listen on 127.0.0.1 only.
+
+    The first job's id is the one after `jobs_before`.
+    """
 
     server_dir: Path
     host: str | None = None
@@ -27,6 +30,7 @@ class ServerSettings:
     open_client_port: bool = False
     open_worker_port: bool = False
     loopback: bool = False
+    jobs_before: int = 0
 
 
 async def refuse_second(server_dir: Path) -> None:

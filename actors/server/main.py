@@ -155,6 +155,7 @@ async def _serve(
             details,
             journal=NoJournal(),
             idle_timeout_s=settings.idle_timeout_s,
+            jobs_before=settings.jobs_before,
             stop=partial(ending.end, deliberate=True),
         ) as (server, scheduler),
         trio.open_nursery() as edges,

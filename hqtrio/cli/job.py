@@ -101,7 +101,7 @@ async def _report(session: Session, client: Client, details: JobDetails) -> JobR
 @argument("jobs", read=values.selector, metavar="SELECTOR")
 @option("--reason", read=values.cancel_reason, default="", help="Shown by `job info`.")
 async def cancel(session: Session, client: Client, jobs: Selector, reason: str) -> None:
-    """Cancel every task of the jobs that has not ended."""
+    """Cancel every task of the jobs (ids, `last` or `all`) that has not ended."""
     verdicts = await client.ask(CancelJobs(jobs, reason), Verdicts)
     if not verdicts.rows:
         log.info("There is nothing to cancel")
@@ -125,7 +125,7 @@ async def cancel(session: Session, client: Client, jobs: Selector, reason: str) 
 async def forget(
     session: Session, client: Client, jobs: Selector, states: tuple[tuple[JobState, ...], ...]
 ) -> None:
-    """Remove completed jobs from the server's memory."""
+    """Remove completed jobs (ids, `last` or `all`) from the server's memory."""
     chosen = [state for group in states for state in group] or values.FORGETTABLE.values()
     wanted = tuple(sorted({int(state) for state in chosen}))
     answer = await client.ask(ForgetJobs(jobs, wanted), Forgotten)
@@ -180,7 +180,7 @@ async def open_job(session: Session, client: Client, name: str, max_fails: int |
 @client_command("close")
 @argument("jobs", read=values.selector, metavar="SELECTOR")
 async def close(session: Session, client: Client, jobs: Selector) -> None:
-    """Close open jobs: no more tasks can be added."""
+    """Close open jobs (ids, `last` or `all`): no more tasks can be added."""
     verdicts = await client.ask(CloseJobs(jobs), Verdicts)
     if not verdicts.rows:
         log.info("There is nothing to close")

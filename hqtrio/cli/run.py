@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import time
@@ -22,10 +23,21 @@ from hqtrio.cli.submit import (
     task_options,
 )
 from hqtrio.cli.submitting import program_submit, submit_warnings
-from hqtrio.client import Client, Watching
-from hqtrio.messages.client import JobDetails, JobInfo
+from hqtrio.client import Client, RequestFailed, Watching
+from hqtrio.errors import InputError
+from hqtrio.messages.client import (
+    AmountCondition,
+    Condition,
+    JobDetails,
+    JobInfo,
+    NodesCondition,
+    Selector,
+    TimeCondition,
+    Which,
+)
 from hqtrio.model.job import Submit
 from hqtrio.model.task import TaskState
+from hqtrio.units import format_amount
 
 if TYPE_CHECKING:
     import trio
@@ -40,9 +52,17 @@ FAILED_SHOWN_MAX: Final = 20
 RUN_FILE_OPTIONS: Final = frozenset({"name", "max_fails", "priority", "cpus", "no_progress"})
 
 
+def machine_cpus(text: str) -> str:
+    """The definition as it was given, if a worker could use it."""
+    from hqtrio.worker.definitions import parse_cpus
+
+    parse_cpus(text)
+    return text
+
+
 @command("run", conflicts=[("each_line", "from_json")], trailing=True)
 @argument("words", read=str, nargs=-1, required=True, metavar="PROGRAM")
-@option("--cpus", help="CPUs of this machine to use: 8, 2x4, [0,1] (default: all).")
+@option("--cpus", read=machine_cpus, help="CPUs of this machine: 8, 2x4, [0,1] (default: all).")
 @task_options
 @flag("--no-progress", help="Show only the result.")
 def run(
@@ -107,10 +127,15 @@ class _Run:
 
         from hqtrio.local.cluster import open_local
 
-        async with open_local(self.worker_args) as cluster, trio.open_nursery() as nursery:
+        before = _last_job_in(self.submit.submit_dir)
+        async with (
+            open_local(self.worker_args, jobs_before=before) as cluster,
+            trio.open_nursery() as nursery,
+        ):
             self.cluster = cluster
             nursery.start_soon(cluster.wait_worker_failed)
             job = await cluster.client.submit(self.submit)
+            await _refuse_impossible(cluster.client, job)
             await self._wait(cluster.client, job)
             report = await _report(cluster.client, job, everything=self._is_json)
             nursery.cancel_scope.cancel()
@@ -156,6 +181,45 @@ class _Run:
         self.session.render.run_result(report, now=time.time())
         bad = counts.failed or counts.cancelled or counts.aborted
         return EXIT_FAILED if bad else 0
+
+
+def _last_job_in(directory: str) -> int:
+    """The highest N of the directories job-N there: a run does not write over an earlier one."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return 0
+    numbers = (name.removeprefix("job-") for name in names if name.startswith("job-"))
+    return max((int(n) for n in numbers if n.isascii() and n.isdigit() and len(n) < 10), default=0)
+
+
+async def _refuse_impossible(client: Client, job: int) -> None:
+    """InputError if tasks ask for what this machine does not have: nobody will ever bring it."""
+    await client.wait_for_workers(1)
+    details = await client.ask(JobInfo(job), JobDetails)
+    for array in (array for submit in details.submits for array in submit.arrays):
+        if not array.ranges:
+            continue
+        number = array.ranges[0][0]
+        try:
+            explained = await client.explain(Selector(Which.GIVEN, ((job, 1, 1),)), number)
+        except RequestFailed:
+            continue  # it has ended already
+        fits = explained.workers
+        if fits and not any(fit.enabled for fit in fits):
+            lacks = [c for c in fits[0].variants[0] if not c.holds]
+            raise InputError(f"Task {number} can never run here: {_lack(lacks[0])}")
+
+
+def _lack(condition: Condition) -> str:
+    match condition:
+        case AmountCondition(resource, amount, size):
+            wanted = format_amount(amount) if amount else "all"
+            return f"it needs {resource} {wanted}, and there are {format_amount(size)}"
+        case TimeCondition():
+            return "its time request is longer than the worker's time limit"
+        case NodesCondition(nodes, _):
+            return f"it needs {nodes} nodes, and this is one (start a server and workers)"
 
 
 async def _report(client: Client, job: int, *, everything: bool) -> JobReport:

@@ -21,8 +21,8 @@ GLOBAL_OPTIONS: Final[
     tuple[tuple[list[str], type[bool] | tuple[str, ...] | None, str, str | None], ...]
 ] = (
     (["--server-dir"], None, "Server directory (default: ~/.hqtrio-server)", "HQ_SERVER_DIR"),
-    (["--output-mode"], ("cli", "json", "quiet"), "How results are printed", "HQ_OUTPUT_MODE"),
-    (["--colors"], ("auto", "always", "never"), "When tables are coloured", None),
+    (["--output-mode"], ("cli", "json", "quiet"), "Results: cli, json or quiet", "HQ_OUTPUT_MODE"),
+    (["--colors"], ("auto", "always", "never"), "Colours: auto, always or never", None),
     (["--debug"], bool, "Log more, and more about each line", "HQ_DEBUG"),
 )
 

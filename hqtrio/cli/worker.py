@@ -42,7 +42,7 @@ async def info(session: Session, client: Client, workers: Selector) -> None:
 @client_command("stop")
 @argument("workers", read=values.selector, metavar="SELECTOR")
 async def stop(session: Session, client: Client, workers: Selector) -> None:
-    """Stop workers; tasks that run there start elsewhere."""
+    """Stop workers (ids, `last` or `all`); tasks that run there start elsewhere."""
     verdicts = await client.ask(StopWorkers(workers), Verdicts)
     for verdict in sorted(verdicts.rows, key=lambda verdict: verdict.id):
         match verdict.kind:

@@ -332,12 +332,15 @@ class Client:
         chosen = tuple(jobs)
         try:
             await self._wait_for_jobs(chosen, closed, on_change)
-        except Unreachable:
+        except Unreachable as loss:
             # A client that was suspended for long is cut off; it asks again where things stand.
             if self._another is None:
                 raise
-            async with self._another() as other:
-                await other._wait_for_jobs(chosen, closed, on_change)
+            try:
+                async with self._another() as other:
+                    await other._wait_for_jobs(chosen, closed, on_change)
+            except Unreachable:
+                raise loss from None  # what happened is that the server ended, not that it is away
 
     async def _wait_for_jobs(
         self, jobs: tuple[int, ...], closed: bool, on_change: Callable[[Watching], None] | None

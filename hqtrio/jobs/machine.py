@@ -68,12 +68,15 @@ class JobBook:
         history: bytes,
         details: ask.ServerDetails,
         idle_timeout_s: float | None = None,
+        *,
+        jobs_before: int = 0,
     ) -> None:
         self._server_uid = server_uid
         self._history = history
         self._details = details
         self._idle_timeout_s = idle_timeout_s
         self._tables = Tables()
+        self._tables.last_job = jobs_before
         self._submitting = Submitting(self._tables, server_uid)
         self._subscriptions = Subscriptions()
         self._tick_at = inf

@@ -61,10 +61,12 @@ class LocalCluster:
 
 
 @asynccontextmanager
-async def open_local(worker_args: Sequence[str] = ()) -> AsyncIterator[LocalCluster]:
+async def open_local(
+    worker_args: Sequence[str] = (), *, jobs_before: int = 0
+) -> AsyncIterator[LocalCluster]:
     """Server, worker and client; leaving kills what still runs and removes every trace.
 
-    `worker_args` are options of `worker start`.
+    `worker_args` are options of `worker start`. The first job's id is the one after `jobs_before`.
     """
     root = Path(tempfile.mkdtemp(prefix="hqtrio-run-"))  # 0700
     try:
@@ -72,7 +74,7 @@ async def open_local(worker_args: Sequence[str] = ()) -> AsyncIterator[LocalClus
             stop = trio.Event()
             lifetime = trio.CancelScope(shield=True)  # the server outlives its worker
             try:
-                await nursery.start(_serve, root, stop, lifetime)
+                await nursery.start(_serve, root, jobs_before, stop, lifetime)
                 async with open_client(root) as client:
                     log = root / "worker.log"
                     worker = _start_worker(root, log, worker_args)
@@ -91,11 +93,14 @@ async def open_local(worker_args: Sequence[str] = ()) -> AsyncIterator[LocalClus
 
 async def _serve(
     root: Path,
+    jobs_before: int,
     stop: trio.Event,
     lifetime: trio.CancelScope,
     task_status: trio.TaskStatus[ServerDetails] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    settings = ServerSettings(server_dir=root, host="127.0.0.1", loopback=True)
+    settings = ServerSettings(
+        server_dir=root, host="127.0.0.1", loopback=True, jobs_before=jobs_before
+    )
     with lifetime:
         await run_server(settings, on_ready=task_status.started, stop=stop, signals=False)
 

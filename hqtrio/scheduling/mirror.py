@@ -10,7 +10,7 @@ from hqtrio.messages.worker import Register, ToWorker
 from hqtrio.model.resources import Claim, Descriptor, Request, Variants
 from hqtrio.model.worker import LossReason, WorkerConfig
 from hqtrio.scheduling.events import Shipped
-from hqtrio.scheduling.pools import Pools, Taken
+from hqtrio.scheduling.pools import Layout, Pools, Taken
 from hqtrio.scheduling.ready import Batch, ReadyQueue
 
 
@@ -78,10 +78,11 @@ class RequestClass:
 class Shape:
     """What workers with equal descriptors have in common."""
 
-    __slots__ = ("_usable", "descriptor", "workers")
+    __slots__ = ("_usable", "descriptor", "layout", "workers")
 
     def __init__(self, descriptor: Descriptor) -> None:
         self.descriptor: Final = descriptor
+        self.layout: Final = Layout(descriptor)
         self.workers = 0  # that take work
         self._usable: dict[int, tuple[int, ...]] = {}
 
@@ -89,7 +90,7 @@ class Shape:
         """Indices of the variants that fit on the empty worker."""
         known = self._usable.get(klass.id)
         if known is None:
-            pools = Pools(self.descriptor.pools)
+            pools = Pools(self.layout)
             known = self._usable[klass.id] = tuple(
                 index
                 for index, request in enumerate(klass.variants)
@@ -196,7 +197,7 @@ class Mirror:
         self.shape: Final = shape
         # What such a worker still reports of its earlier attachment is not in these tables.
         self.had_past: Final = hello.held is not None
-        self.pools: Final = Pools(shape.descriptor.pools)
+        self.pools: Final = Pools(shape.layout)
         self.deadline_at = inf
         self.idle_timeout_s = inf
         self.idle_since = 0.0

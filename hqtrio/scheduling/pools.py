@@ -9,116 +9,210 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Final
 
-from hqtrio.model.resources import UNIT, Claim, Need, Policy, Pool, Request, Share
+from hqtrio.model.resources import UNIT, Claim, Descriptor, Need, Policy, Pool, Request, Share
+from hqtrio.scheduling.coupling import Team, teams
+from hqtrio.scheduling.policies import Ask, Give, place
 
-STRICT: Final = (Policy.FORCE_COMPACT, Policy.FORCE_TIGHT)
+MEMO_MAX: Final = 2_000  # placements remembered per pool of a shape
+CHOOSY: Final = frozenset(Policy) - {Policy.SCATTER, Policy.ALL}  # their groups are chosen
+UNKNOWN: Final = Give(())  # not a placement: every placement gives something
+
+Counts = tuple[tuple[int, int], ...]  # group and number of whole indices
 
 
 class Taken:
     """What one need took from one pool, in the pool's own terms."""
 
-    __slots__ = ("amount", "fraction", "mask", "split")
+    __slots__ = ("amount", "counts", "fraction", "mask", "split")
 
-    def __init__(self, amount: int, mask: int = 0, split: int = -1, fraction: int = 0) -> None:
+    def __init__(
+        self, amount: int, mask: int = 0, split: int = -1, fraction: int = 0, counts: Counts = ()
+    ) -> None:
         self.amount = amount
         self.mask = mask
         self.split = split
         self.fraction = fraction
+        self.counts = counts  # of the mask, by group
+
+
+class PoolLayout:
+    """What the same indexed pool of equal workers has in common."""
+
+    __slots__ = (
+        "everything",
+        "full",
+        "group_of",
+        "labels",
+        "masks",
+        "memo",
+        "no_fits",
+        "pool",
+        "sizes",
+    )
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool: Final = pool
+        self.labels: Final = tuple(label for group in pool.groups for label in group)
+        self.sizes: Final = tuple(len(group) for group in pool.groups)
+        starts = accumulate(self.sizes, initial=0)
+        self.masks: Final = tuple(
+            ((1 << size) - 1) << start for size, start in zip(self.sizes, starts, strict=False)
+        )
+        self.full: Final = (1 << len(self.labels)) - 1
+        self.group_of: Final = tuple(at for at, size in enumerate(self.sizes) for _ in range(size))
+        self.no_fits: Final = (0,) * len(self.sizes)
+        self.everything: Final[Counts] = tuple(enumerate(self.sizes))
+        self.memo: Final[dict[Ask, Give | None]] = {}
+
+
+class Layout:
+    """What the pools of equal workers have in common, and placements found before."""
+
+    __slots__ = ("_teams", "coupled", "descriptor", "indexed")
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self.descriptor: Final = descriptor
+        self.indexed: Final = {
+            pool.resource: PoolLayout(pool) for pool in descriptor.pools if pool.groups
+        }
+        self.coupled: Final = frozenset(
+            descriptor.pools[at].resource
+            for link in descriptor.coupling
+            for at in (link.pool1, link.pool2)
+        )
+        self._teams: Final[dict[tuple[str, ...], tuple[Team, ...]]] = {}
+
+    def teams(self, resources: tuple[str, ...]) -> tuple[Team, ...]:
+        """Those of the resources that are coupled with each other."""
+        known = self._teams.get(resources)
+        if known is None:
+            if len(self._teams) >= MEMO_MAX:
+                self._teams.clear()
+            known = self._teams[resources] = teams(self.descriptor, resources)
+        return known
 
 
 class IndexedPool:
     """Labels in one or more groups."""
 
-    __slots__ = ("_full", "_groups", "_labels", "_sizes", "_splits", "_whole", "free", "pool")
+    __slots__ = ("_caps", "_layout", "_splits", "_whole", "free", "pool")
 
-    def __init__(self, pool: Pool) -> None:
-        self.pool: Final = pool
-        self._labels = tuple(label for group in pool.groups for label in group)
-        self._sizes = [len(group) for group in pool.groups]
-        starts = accumulate(self._sizes, initial=0)
-        self._groups = [
-            ((1 << size) - 1) << start for size, start in zip(self._sizes, starts, strict=False)
-        ]
-        self._full = (1 << len(self._labels)) - 1
-        self._whole = self._full
-        self._splits: dict[int, int] = {}
-        self.free = pool.size  # the total, whole and split
+    def __init__(self, layout: PoolLayout) -> None:
+        self.pool: Final = layout.pool
+        self._layout: Final = layout
+        self._whole = layout.full
+        self._caps = list(layout.sizes)  # bits of `_whole` by group
+        self._splits: dict[int, int] = {}  # what is left of a split index, if anything is
+        self.free = layout.pool.size  # the total, whole and split
 
     def capable(self, need: Need) -> bool:
         """Whether the empty pool could serve the need."""
         if need.policy is Policy.ALL:
-            return self._full != 0
-        return -(-need.amount // UNIT) <= len(self._labels)
+            return self._layout.full != 0
+        return -(-need.amount // UNIT) <= len(self._layout.labels)
 
     def take(self, need: Need) -> Taken | None:
         """Take labels for the need, or nothing and return None if they are not there."""
         if need.policy is Policy.ALL:
-            if self.free != self.pool.size or self._splits:
-                return None
-            taken = Taken(self.free, self._full)
-            self._whole = self.free = 0
-            return taken
+            return self._take_all()
         amount = need.amount
-        if amount > self.free:
+        if len(self._caps) == 1 and amount % UNIT == 0:
+            return self._take_units(amount // UNIT)
+        ask = self.ask(need)
+        if ask is None:
             return None
-        units, fraction = divmod(amount, UNIT)
-        if fraction == 0 and len(self._groups) == 1:
-            mask = _lowest(self._whole, units) if units <= self._whole.bit_count() else -1
-            if mask < 0:
-                return None
-            self._whole ^= mask
-            self.free -= amount
-            return Taken(amount, mask)
-        return self._take_grouped(need, units, fraction)
+        memo = self._layout.memo
+        give = memo.get(ask, UNKNOWN)
+        if give is UNKNOWN:
+            if len(memo) >= MEMO_MAX:
+                memo.clear()
+            give = memo[ask] = place(ask, self._layout.sizes)
+        return None if give is None else self.hand_out(ask, give)
 
-    def _take_grouped(self, need: Need, units: int, fraction: int) -> Taken | None:
-        caps = [(self._whole & group).bit_count() for group in self._groups]
-        split = self._best_split(fraction)
-        wanted = units + (1 if fraction and split < 0 else 0)
-        chosen = choose_groups(caps, wanted)
-        if chosen is None:
+    def ask(self, need: Need) -> Ask | None:
+        """The need and what there is for it; None if there is too little for certain."""
+        if need.amount > self.free:
             return None
-        if need.policy in STRICT:
-            at_best = choose_groups(self._sizes, -(-need.amount // UNIT))
-            touched = set(chosen) | ({self._group_of(split)} if split >= 0 else set())
-            if at_best is None or len(touched) > len(at_best):
-                return None
-        mask, missing = 0, wanted
-        for group in chosen:
-            here = min(missing, caps[group])
-            mask |= _lowest(self._whole & self._groups[group], here)
-            missing -= here
+        units, fraction = divmod(need.amount, UNIT)
+        fits = self._fits(fraction) if fraction else self._layout.no_fits
+        return Ask(units, fraction, need.policy, tuple(self._caps), fits)
+
+    def _take_units(self, units: int) -> Taken | None:
+        """The lowest free labels of a pool of one group."""
+        if units > self._caps[0]:
+            return None
+        mask = _lowest(self._whole, units)
         self._whole ^= mask
-        self.free -= need.amount
-        if not fraction:
-            return Taken(need.amount, mask)
-        if split < 0:
-            split = mask.bit_length() - 1
-            mask ^= 1 << split
-            self._splits[split] = UNIT
-        self._splits[split] -= fraction
-        return Taken(need.amount, mask, split, fraction)
+        self._caps[0] -= units
+        self.free -= units * UNIT
+        return Taken(units * UNIT, mask)
 
-    def _best_split(self, fraction: int) -> int:
-        """The split index with the smallest remainder that can hold `fraction`, or -1."""
-        if not fraction:
-            return -1
-        fitting = [(left, index) for index, left in self._splits.items() if left >= fraction]
-        return min(fitting)[1] if fitting else -1
+    def _take_all(self) -> Taken | None:
+        if self.free != self.pool.size:
+            return None
+        taken = Taken(self.free, self._whole, counts=self._layout.everything)
+        self._whole = self.free = 0
+        self._caps = [0] * len(self._caps)
+        return taken
 
-    def _group_of(self, index: int) -> int:
-        return next(i for i, group in enumerate(self._groups) if group >> index & 1)
+    def _fits(self, fraction: int) -> tuple[int, ...]:
+        """By group, the least that is left of a split index and holds `fraction`; 0 if none."""
+        fits = [0] * len(self._caps)
+        group_of = self._layout.group_of
+        for index, left in self._splits.items():
+            if left >= fraction:
+                group = group_of[index]
+                if not fits[group] or left < fits[group]:
+                    fits[group] = left
+        return tuple(fits)
+
+    def hand_out(self, ask: Ask, give: Give) -> Taken:
+        """Take the labels that the groups give."""
+        caps, masks = self._caps, self._layout.masks
+        mask = 0
+        for group, count in give.counts:
+            mask |= _lowest(self._whole & masks[group], count)
+            caps[group] -= count
+        self._whole ^= mask
+        fraction = ask.fraction
+        amount = ask.units * UNIT + fraction
+        self.free -= amount
+        if not fraction:
+            return Taken(amount, mask, counts=give.counts)
+        if give.fresh:
+            bit = _lowest(self._whole & masks[give.carrier], 1)
+            self._whole ^= bit
+            caps[give.carrier] -= 1
+            split, left = bit.bit_length() - 1, UNIT
+        else:
+            left, split = min(
+                (left, index)
+                for index, left in self._splits.items()
+                if left >= fraction and masks[give.carrier] >> index & 1
+            )
+        if left == fraction:
+            self._splits.pop(split)
+        else:
+            self._splits[split] = left - fraction
+        return Taken(amount, mask, split, fraction, give.counts)
 
     def release(self, taken: Taken) -> None:
         assert not self._whole & taken.mask, (self.pool.resource, taken.mask)
         self._whole |= taken.mask
         self.free += taken.amount
+        caps = self._caps
+        if taken.counts:
+            for group, count in taken.counts:
+                caps[group] += count
+        else:
+            caps[0] += taken.mask.bit_count()
         if taken.split >= 0:
-            left = self._splits[taken.split] + taken.fraction
+            left = self._splits.get(taken.split, 0) + taken.fraction
             assert left <= UNIT, (self.pool.resource, taken.split, left)
             if left == UNIT:
-                del self._splits[taken.split]
+                self._splits.pop(taken.split, None)
                 self._whole |= 1 << taken.split
+                caps[self._layout.group_of[taken.split]] += 1
             else:
                 self._splits[taken.split] = left
 
@@ -127,10 +221,10 @@ class IndexedPool:
         labels, mask = [], taken.mask
         while mask:
             bit = mask & -mask
-            labels.append(self._labels[bit.bit_length() - 1])
+            labels.append(self._layout.labels[bit.bit_length() - 1])
             mask ^= bit
         if taken.split >= 0:
-            labels.append(self._labels[taken.split])
+            labels.append(self._layout.labels[taken.split])
         return Share(self.pool.resource, taken.amount, tuple(labels), taken.fraction)
 
     def check(self, held: list[Taken]) -> None:
@@ -140,12 +234,15 @@ class IndexedPool:
             assert not whole & taken.mask, (self.pool.resource, taken.mask)
             whole |= taken.mask
             if taken.split >= 0:
-                splits[taken.split] += taken.fraction
+                assert not whole >> taken.split & 1, (self.pool.resource, taken.split)
+                splits[taken.split] = splits.get(taken.split, 0) + taken.fraction
         for index, amount in splits.items():
             assert amount == UNIT, (self.pool.resource, index, amount)
             assert not whole >> index & 1, (self.pool.resource, index)
             whole |= 1 << index
-        assert whole == self._full, (self.pool.resource, whole)
+        assert whole == self._layout.full, (self.pool.resource, whole)
+        caps = [(self._whole & mask).bit_count() for mask in self._layout.masks]
+        assert self._caps == caps, (self.pool.resource, self._caps, caps)
         expected = self._whole.bit_count() * UNIT + sum(self._splits.values())
         assert self.free == expected, (self.pool.resource, self.free, expected)
 
@@ -188,11 +285,16 @@ class SumPool:
 class Pools:
     """All pools of one worker."""
 
-    __slots__ = ("by_name",)
+    __slots__ = ("_indexed", "_layout", "by_name")
 
-    def __init__(self, pools: tuple[Pool, ...]) -> None:
+    def __init__(self, layout: Layout) -> None:
+        self._layout: Final = layout
+        self._indexed: Final = {
+            name: IndexedPool(common) for name, common in layout.indexed.items()
+        }
         self.by_name: Final[dict[str, IndexedPool | SumPool]] = {
-            pool.resource: IndexedPool(pool) if pool.groups else SumPool(pool) for pool in pools
+            pool.resource: self._indexed.get(pool.resource) or SumPool(pool)
+            for pool in layout.descriptor.pools
         }
 
     def capable(self, request: Request) -> bool:
@@ -205,14 +307,42 @@ class Pools:
 
     def take(self, request: Request) -> list[Taken] | None:
         """Take what the request needs, all of it or nothing."""
+        planned: dict[str, tuple[Ask, Give]] = {}
+        if self._layout.coupled and not self._plan_coupled(request, planned):
+            return None
         taken: list[Taken] = []
         for need in request.needs:
+            plan = planned.pop(need.resource, None) if planned else None
+            if plan is not None:
+                taken.append(self._indexed[need.resource].hand_out(*plan))
+                continue
             part = self.by_name[need.resource].take(need)
             if part is None:
                 self.release(request, taken)
                 return None
             taken.append(part)
         return taken
+
+    def _plan_coupled(self, request: Request, planned: dict[str, tuple[Ask, Give]]) -> bool:
+        """Plan for the needs that coupling binds together; whether they all can be served."""
+        coupled = self._layout.coupled
+        needs = {
+            need.resource: need
+            for need in request.needs
+            if need.resource in coupled and need.policy in CHOOSY
+        }
+        for team in self._layout.teams(tuple(needs)):
+            asks: list[Ask] = []
+            for name in team.resources:
+                ask = self._indexed[name].ask(needs[name])
+                if ask is None:
+                    return False
+                asks.append(ask)
+            gives = team.place(tuple(asks))
+            if gives is None:
+                return False
+            planned.update(zip(team.resources, zip(asks, gives, strict=True), strict=True))
+        return True
 
     def release(self, request: Request, taken: list[Taken]) -> None:
         for need, part in zip(request.needs, taken, strict=False):
@@ -238,30 +368,10 @@ class Pools:
         return room
 
 
-def choose_groups(caps: list[int], wanted: int) -> list[int] | None:
-    """The fewest groups that hold `wanted` whole indices, ascending; None if all do not.
-
-    Of the sets of that size, one that leaves big groups alone where a smaller one is enough.
-    """
-    if wanted == 0:
-        return []
-    by_size = sorted(range(len(caps)), key=lambda group: (-caps[group], group))
-    chosen: list[int] = []
-    missing = wanted
-    for group in by_size:
-        if caps[group] == 0:
-            break
-        if caps[group] >= missing:
-            enough = [g for g in by_size if g not in chosen and caps[g] >= missing]
-            chosen.append(min(enough, key=lambda g: (caps[g], g)))
-            return sorted(chosen)
-        chosen.append(group)
-        missing -= caps[group]
-    return None
-
-
 def _lowest(mask: int, count: int) -> int:
     """The `count` lowest bits that are set in `mask`."""
+    if count == 1:
+        return mask & -mask
     if count == mask.bit_count():
         return mask
     left = mask

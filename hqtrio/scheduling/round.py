@@ -12,6 +12,7 @@ from typing import Final
 from hqtrio.model.resources import UNIT, Policy
 from hqtrio.scheduling import shipping
 from hqtrio.scheduling.mirror import Mirror, RequestClass, Stake
+from hqtrio.scheduling.policies import STRICT
 from hqtrio.scheduling.ready import ReadyQueue
 from hqtrio.scheduling.tables import Hold, Tables
 
@@ -415,15 +416,18 @@ def _missing(mirror: Mirror, klass: RequestClass) -> float:
 def _fits_gap(mirror: Mirror, klass: RequestClass, holder: RequestClass) -> bool:
     """Whether a task of `klass` leaves the holder all it could use of a worker full of itself.
 
-    A holder with several variants is taken to use everything.
+    A holder with several variants, or a strict one, for which amounts say little where there are
+    groups, is taken to use everything.
     """
     usable = mirror.shape.usable(holder)
     if len(usable) != 1:
         return False
     request = holder.variants[usable[0]]
-    if any(need.policy is Policy.ALL for need in request.needs):
-        return False
     pools = mirror.pools.by_name
+    for need in request.needs:
+        grouped = len(pools[need.resource].pool.groups) > 1
+        if need.policy is Policy.ALL or (need.policy in STRICT and grouped):
+            return False
     densest = min(pools[need.resource].pool.size // need.amount for need in request.needs)
     stake = mirror.stakes.get(holder.id)
     more = densest - (stake.slots if stake is not None else 0)

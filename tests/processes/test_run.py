@@ -76,3 +76,19 @@ def test_a_bad_job_file_says_where_and_changes_nothing(cluster):
 @pytest.mark.parametrize("example", sorted(p.name for p in CONFIGS.iterdir()))
 def test_every_example_job_runs_to_its_end(cluster, example):
     cluster.run("run", str(CONFIGS / example))
+
+
+def test_a_second_run_does_not_write_over_the_first(cluster):
+    for word in ("first", "second"):
+        cluster.run("run", "--", "echo", word)
+    assert (cluster.work / "job-1/0.stdout").read_text() == "first\n"
+    assert (cluster.work / "job-2/0.stdout").read_text() == "second\n"
+
+
+def test_a_task_that_can_never_run_here_is_refused_with_the_reason(cluster):
+    done = cluster.run("run", "--cpus", "2", "--resource", "cpus=3", "--", "true", check=1)
+    assert "Task 0 can never run here: it needs cpus 3, and there are 2" in done.stderr
+
+
+def test_cpus_that_no_worker_could_have_are_a_usage_error(cluster):
+    assert "invalid value 'abc'" in cluster.run("run", "--cpus", "abc", "true", check=2).stderr

@@ -188,12 +188,13 @@ def _outputs(task: Task) -> str:
 
 
 def _output_folders(details: JobDetails) -> list[str]:
-    """Directories of the tasks' outputs, as far as they are the same for all tasks of an array."""
+    """Directories of outputs that are known before a task starts."""
     paths = (
-        stdio.path
+        stdio.path.partition("%{")[0]
         for submit in details.submits
         for array in submit.arrays
         for stdio in (array.body.stdout, array.body.stderr)
         if stdio.path is not None
     )
-    return list(dict.fromkeys(path.partition("%{")[0].rpartition("/")[0] for path in paths))
+    folders = (path.rpartition("/")[0] for path in paths if path.startswith("/"))
+    return list(dict.fromkeys(folder for folder in folders if folder))
