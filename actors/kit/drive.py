@@ -34,12 +34,6 @@ class Machine(Protocol[E, F]):
     def next_deadline(self) -> float: ...
 
 
-class BatchMachine(Machine[E, F], Protocol[E, F]):
-    """A machine that decides once per batch what many events caused."""
-
-    def end_batch(self, now: Now) -> Sequence[F]: ...
-
-
 async def drive(
     machine: Machine[M, R],
     mailbox: Mailbox[M],

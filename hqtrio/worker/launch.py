@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from hqtrio.model.resources import CPUS, POLICY_TEXT, UNIT, Claim, Need, Policy, Share, Variants
+from hqtrio.model.requests import format_need
+from hqtrio.model.resources import CPUS, UNIT, Claim, Share, Variants
 from hqtrio.model.task import PinMode, Stdio, TaskBody
 from hqtrio.placeholders import split
-from hqtrio.units import format_amount
 from hqtrio.worker.bodies import Body
 from hqtrio.worker.orders import Field, Output, Template, UseBody
 
@@ -98,13 +98,6 @@ def _output(stdio: Stdio, values: dict[str, str | int]) -> Output | None:
     if stdio.path is None:
         return None
     return Output(template(stdio.path, values), stdio.remove_if_finished)
-
-
-def format_need(need: Need) -> str:
-    """`2 compact`, `all`: the request as users see it."""
-    if need.policy == Policy.ALL:
-        return "all"
-    return f"{format_amount(need.amount)} {POLICY_TEXT[Policy(need.policy)]}"
 
 
 def plan_lane(variants: Variants, variant: int, claim: Claim, pin: PinMode, site: Site) -> LanePlan:

@@ -86,7 +86,7 @@ class Node:
                 stdout,
                 stderr,
                 stdin,
-                str(self.place / "work") if task_dir else "",
+                str(self.place / "desk") if task_dir else "",
                 script,
             )
         )

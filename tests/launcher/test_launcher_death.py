@@ -42,10 +42,10 @@ async def test_the_end_of_the_worker_kills_every_descendant(tmp_path: Path) -> N
         node.run(node.body("sh", "-c", FAMILY, task_dir=True), 1)
         nameless = await family_is_up(node)
         assert len(node.alive()) > 4
-        assert len(list((tmp_path / "work").iterdir())) == 1
+        assert len(list((tmp_path / "desk").iterdir())) == 1
     assert marked(node.mark) == []
     assert not lives(nameless)
-    assert list((tmp_path / "work").iterdir()) == []
+    assert list((tmp_path / "desk").iterdir()) == []
 
 
 async def test_a_killed_launcher_takes_its_tasks_along_and_another_goes_on(node: Node) -> None:

@@ -79,8 +79,8 @@ async def test_s2_13_the_task_directory_goes_however_the_task_ends(
     (node.place / "keep/me").touch()
     node.run(node.body("sh", "-c", make + keep + script, task_dir=True), 1)
     assert (await node.end_of(1)).status == status
-    assert node.read("1.out").startswith(f"{node.place}/work/t")
-    assert list((node.place / "work").iterdir()) == []
+    assert node.read("1.out").startswith(f"{node.place}/desk/t")
+    assert list((node.place / "desk").iterdir()) == []
     assert (node.place / "keep/me").exists()
 
 

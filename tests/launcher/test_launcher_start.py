@@ -334,18 +334,18 @@ async def test_a_script_is_a_file_in_the_task_directory(node: Node) -> None:
     node.run(node.body("bash", "-eu", script=script, task_dir=True), 1)
     name, directory, mode = (await node.output_of(1)).splitlines()
     assert name == f"{directory}/script 1"
-    assert Path(directory).parent == node.place / "work"
+    assert Path(directory).parent == node.place / "desk"
     assert Path(directory).name.startswith("t")
     assert mode.startswith("drwx------")
-    assert list((node.place / "work").iterdir()) == []
+    assert list((node.place / "desk").iterdir()) == []
 
 
 async def test_a_task_directory_that_cannot_be_made_refuses_before_the_start(node: Node) -> None:
-    (node.place / "work").touch()
+    (node.place / "desk").touch()
     node.run(node.body("true", task_dir=True), 1)
     refusal = await node.refusal_of(1)
     assert not refusal.prepared
-    assert refusal.text.startswith(f"Cannot create task directory in `{node.place}/work`: ")
+    assert refusal.text.startswith(f"Cannot create task directory in `{node.place}/desk`: ")
 
 
 async def test_the_launcher_stays_small(node: Node) -> None:
