@@ -12,7 +12,7 @@ from hqtrio.messages.client import Selector, Which
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import CPUS, Need, Policy
 from hqtrio.model.task import NEVER_RESTART, UNLIMITED, Stdio, TaskState
-from hqtrio.units import parse_amount, parse_duration, parse_human_duration
+from hqtrio.units import parse_amount, parse_duration
 
 JOB_STATES: Final = {
     "waiting": JobState.WAITING,
@@ -97,11 +97,6 @@ def heartbeat(text: str) -> float:
     if seconds <= 0.150:
         raise InputError("must be longer than 150ms")
     return seconds
-
-
-def interval(text: str) -> float | None:
-    """How often something is sent; 0 switches it off."""
-    return parse_human_duration(text) or None
 
 
 # --- selectors

@@ -13,13 +13,7 @@ from hqtrio.errors import InputError
 
 ACCESS_FILE: Final = "access.json"
 CURRENT: Final = "hq-current"
-DEFAULT_NAME: Final = ".hqtrio-server"
 MODE: Final = 0o700
-
-
-def default_directory() -> Path:
-    """`~/.hqtrio-server`."""
-    return Path.home() / DEFAULT_NAME
 
 
 def resolve_directory(directory: Path) -> Path:

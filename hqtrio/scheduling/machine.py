@@ -290,7 +290,6 @@ class Scheduling:
 
     def _rest(self, mirror: Mirror, at: float) -> None:
         """The worker has nothing to do since now."""
-        mirror.idle_since = at
         if mirror.idle_timeout_s < inf and mirror.stopping is None:
             self._timers.arm(What.IDLE, mirror.id, at + mirror.idle_timeout_s)
 

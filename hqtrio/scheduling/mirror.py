@@ -160,7 +160,6 @@ class Mirror:
         "had_past",
         "held",
         "id",
-        "idle_since",
         "idle_timeout_s",
         "in_use",
         "last_ack",
@@ -200,7 +199,6 @@ class Mirror:
         self.pools: Final = Pools(shape.layout)
         self.deadline_at = inf
         self.idle_timeout_s = inf
-        self.idle_since = 0.0
         self.stopping: LossReason | None = None
         self.in_use = False  # gets work: it is not stopping, and reads what it is sent
 

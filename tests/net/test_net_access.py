@@ -28,7 +28,6 @@ from hqtrio.net.access import (
 )
 from hqtrio.net.directory import (
     create_instance,
-    default_directory,
     instances,
     publish_instance,
     resolve_directory,
@@ -275,11 +274,6 @@ def test_s4_04_a_stop_removes_its_own_link_only(tmp_path: Path) -> None:
     assert not withdraw_instance(second)
     assert first.is_dir()
     assert second.is_dir()
-
-
-def test_the_default_directory_is_not_that_of_hyperqueue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert default_directory() == Path("/home/somebody/.hqtrio-server")
 
 
 # --- identities

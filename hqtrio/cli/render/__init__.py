@@ -51,10 +51,6 @@ class Renderer(Protocol):
 
     def explanation(self, explained: TaskExplained) -> None: ...
 
-    def sentence(self, text: str) -> None:
-        """Print a line that only a human reads."""
-        ...
-
     def raw(self) -> None:
         """Take note that the command writes its data by itself."""
         ...

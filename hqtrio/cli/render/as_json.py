@@ -148,9 +148,6 @@ class JsonRenderer:
             }
         )
 
-    def sentence(self, text: str) -> None:
-        pass
-
     def raw(self) -> None:
         self._printed = True
 

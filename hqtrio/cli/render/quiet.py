@@ -80,9 +80,6 @@ class QuietRenderer:
     def explanation(self, explained: TaskExplained) -> None:
         pass
 
-    def sentence(self, text: str) -> None:
-        pass
-
     def raw(self) -> None:
         pass
 

@@ -153,9 +153,6 @@ class TableRenderer:
         if explained.workers:
             self._horizontal(explain_table.COLUMNS, explain_table.rows(explained))
 
-    def sentence(self, text: str) -> None:
-        self._out.write(f"{text}\n")
-
     def raw(self) -> None:
         pass
 
