@@ -14,7 +14,8 @@ from hqtrio.worker.hardware import DETECTABLE
 class WorkerSettings:
     """Options of one worker; what is None is found out.
 
-    `manager` is `detect`, `none`, `pbs` or `slurm`. `zero_cost` ends tasks without a process.
+    `coupling` is text, since its groups are those of the pools that are found. `manager` is
+    `detect`, `none`, `pbs` or `slurm`. `zero_cost` ends tasks without a process.
     """
 
     server_dir: Path
@@ -34,3 +35,4 @@ class WorkerSettings:
     retract_check_s: float = 30.0
     manager: str = "detect"
     zero_cost: bool = False
+    coupling: str = ""

@@ -54,9 +54,10 @@ RUN_FILE_OPTIONS: Final = frozenset({"name", "max_fails", "priority", "cpus", "n
 
 def machine_cpus(text: str) -> str:
     """The definition as it was given, if a worker could use it."""
+    from hqtrio.model.descriptors import check_pool
     from hqtrio.worker.definitions import parse_cpus
 
-    parse_cpus(text)
+    check_pool(parse_cpus(text))
     return text
 
 

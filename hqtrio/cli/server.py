@@ -37,6 +37,14 @@ RETRY_S: Final = 1.0
     metavar="IDLE_TIMEOUT",
     help="Workers without work for this long stop, unless they say otherwise.",
 )
+@option(
+    "--patience",
+    "patience_s",
+    read=parse_duration,
+    default="60s",
+    metavar="DURATION",
+    help="How long others of equal priority may overtake a task that needs more; 0s: for ever.",
+)
 @option("--access-file", help="Use hosts, ports and keys of a file of `generate-access`.")
 @flag(
     "--disable-client-authentication-and-encryption",

@@ -11,6 +11,7 @@ from hqtrio.cli import values
 from hqtrio.cli.entries import read_json, read_lines
 from hqtrio.cli.job_wait import show_progress
 from hqtrio.cli.parsing import (
+    Choice,
     argument,
     client_command,
     fail,
@@ -28,6 +29,7 @@ from hqtrio.cli.submitting import (
     submit_warnings,
 )
 from hqtrio.client import Client
+from hqtrio.model.requests import parse_named_need
 from hqtrio.model.task import DEFAULT_CRASH_LIMIT
 from hqtrio.units import parse_duration
 
@@ -37,15 +39,27 @@ JOB_FILE_ENDINGS: Final = (".yaml", ".yml", ".toml")
 KEY_BYTES: Final = 16
 # Options that make sense for a whole job file.
 FILE_OPTIONS: Final = frozenset({"name", "max_fails", "priority", "job", "wait", "progress"})
-CONFLICTS: Final = [("wait", "progress"), ("each_line", "from_json")]
+CONFLICTS: Final = [
+    ("wait", "progress"),
+    ("each_line", "from_json"),
+    ("nodes", "cpus"),
+    ("nodes", "pin"),
+]
 
 TASK_OPTIONS: Final = (
     option("--name", read=values.job_name, help="Name of the job."),
     option("--array", "ids", read=values.ids, metavar="IDS", help="One task per id: 1-10,20."),
     option("--each-line", metavar="FILE", help="One task per line of the file (HQ_ENTRY)."),
     option("--from-json", metavar="FILE", help="One task per item of a JSON list (HQ_ENTRY)."),
-    option("--resource", "resources", read=values.named_need, multiple=True,
+    option("--resource", "resources", read=parse_named_need, multiple=True,
            metavar="NAME=REQUEST", help="Another resource that each task needs."),
+    option("--time-request", "time_request_s", read=parse_duration, default="0",
+           metavar="TIME_REQUEST",
+           help="Start a task only where the worker lives at least this much longer."),
+    option("--weight", read=values.weight, default="1",
+           help="Of tasks with equal priority, larger is preferred to use a worker (default: 1)."),
+    option("--pin", read=Choice(values.PINS), metavar="PIN",
+           help="Bind each task to its CPUs: taskset, or omp (OpenMP variables)."),
     option("--env", read=values.variable, multiple=True, metavar="KEY=VALUE",
            help="Environment variable of each task."),
     option("--cwd", metavar="PATH", help="Working directory of tasks."),
@@ -72,6 +86,12 @@ def task_options(function: Any) -> Any:
 @client_command("submit", conflicts=CONFLICTS, trailing=True)
 @argument("words", read=str, nargs=-1, required=True, metavar="PROGRAM")
 @option("--cpus", read=values.cpus, help="CPUs of each task: 2, `4 compact!`, all.")
+@option(
+    "--nodes",
+    read=values.whole,
+    default="0",
+    help="Run each task on so many whole workers of one group; it starts on the first.",
+)
 @task_options
 @option("--job", read=values.whole, help="Add the tasks to this open job.")
 @flag("--wait", help="Wait until the job is completed.")

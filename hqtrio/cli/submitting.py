@@ -12,8 +12,9 @@ from hqtrio.errors import InputError
 from hqtrio.ids import IdArray
 from hqtrio.messages.columns import u64
 from hqtrio.model.job import ArraySpec, JobHead, Submit
-from hqtrio.model.resources import CPUS, ONE_CPU, Need, Request, Variants
-from hqtrio.model.task import DEFAULT_CRASH_LIMIT, Stdio, TaskBody, TaskSettings
+from hqtrio.model.requests import add_default_cpus, make_request
+from hqtrio.model.resources import CPUS, UNIT, Need, Request
+from hqtrio.model.task import DEFAULT_CRASH_LIMIT, PinMode, Stdio, TaskBody, TaskSettings
 from hqtrio.placeholders import names, unknown
 
 DEFAULT_STDOUT: Final = "%{CWD}/job-%{JOB_ID}/%{TASK_ID}.stdout"
@@ -33,6 +34,10 @@ class ProgramOptions:
     max_fails: int | None = None
     cpus: Need | None = None
     resources: Sequence[Need] = ()
+    nodes: int = 0
+    time_request_s: float = 0.0
+    weight: int = UNIT
+    pin: PinMode | None = None
     env: Sequence[tuple[str, str]] = ()
     cwd: str | None = None
     stdout: Stdio | None = None
@@ -61,13 +66,14 @@ def program_submit(options: ProgramOptions, key: bytes) -> Submit:
         submit_dir=options.submit_dir,
         stdin=options.stdin,
         time_limit_s=options.time_limit_s or 0.0,
+        pin=options.pin or PinMode.NONE,
     )
     ids, entries = chosen_tasks(options.ids, options.entries)
     spec = ArraySpec(
         body=body,
         count=len(ids) if ids is not None else len(entries) if entries is not None else 1,
         ranges=() if ids is None else ids.ranges,
-        variants=variants(options.cpus, options.resources),
+        variants=(_request(options),),
         settings=TaskSettings(options.priority, options.crash_limit),
         entries=b"".join(entries or ()),
         entry_ends=_ends(entries or ()),
@@ -95,21 +101,19 @@ def chosen_tasks(
     return None, entries
 
 
-def variants(cpus: Need | None, resources: Sequence[Need]) -> Variants:
-    """The request; one cpu unless something is said about cpus."""
-    needs: dict[str, Need] = {}
-    for need in resources:
-        if need.resource in needs:
-            raise InputError(f"Resource '{need.resource}' defined more than once")
-        needs[need.resource] = need
-    if cpus is not None:
-        if CPUS in needs:
+def _request(options: ProgramOptions) -> Request:
+    """What each task needs; one cpu unless something is said about cpus."""
+    needs = list(options.resources)
+    if options.cpus is not None:
+        if any(need.resource == CPUS for need in needs):
             raise InputError("--cpus and --resource cpus=... cannot be combined")
-        needs[CPUS] = cpus
-    if CPUS not in needs:
-        needs[CPUS] = ONE_CPU[0].needs[0]
-    ordered = sorted(needs.values(), key=lambda need: (need.resource != CPUS, need.resource))
-    return (Request(tuple(ordered)),)
+        needs.append(options.cpus)
+    return make_request(
+        add_default_cpus(needs, nodes=options.nodes),
+        nodes=options.nodes,
+        time_s=options.time_request_s,
+        weight=options.weight,
+    )
 
 
 def default_name(program: str) -> str:

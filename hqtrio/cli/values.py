@@ -10,9 +10,10 @@ from hqtrio.errors import InputError
 from hqtrio.ids import IdArray, parse_ids
 from hqtrio.messages.client import Selector, Which
 from hqtrio.model.job import JobState
-from hqtrio.model.resources import CPUS, Need, Policy
-from hqtrio.model.task import NEVER_RESTART, UNLIMITED, Stdio, TaskState
-from hqtrio.units import parse_amount, parse_duration
+from hqtrio.model.requests import make_weight, parse_need
+from hqtrio.model.resources import CPUS, Need
+from hqtrio.model.task import NEVER_RESTART, UNLIMITED, PinMode, Stdio, TaskState
+from hqtrio.units import parse_duration
 
 JOB_STATES: Final = {
     "waiting": JobState.WAITING,
@@ -29,22 +30,14 @@ TASK_STATES: Final = {
 FORGETTABLE: Final = {
     word: JOB_STATES[word] for word in ("finished", "failed", "aborted", "canceled")
 }
+PINS: Final = {"taskset": PinMode.TASKSET, "omp": PinMode.OMP}
 PORT_MAX: Final = 65535
 U32_MAX: Final = 2**32 - 1
 CRASH_LIMIT_MAX: Final = 65535
 REASON_BYTES_MAX: Final = 200
 RM_IF_FINISHED: Final = "rm-if-finished"
 
-_POLICIES: Final = {
-    "": Policy.COMPACT,
-    "compact": Policy.COMPACT,
-    "compact!": Policy.FORCE_COMPACT,
-    "tight": Policy.TIGHT,
-    "tight!": Policy.FORCE_TIGHT,
-    "scatter": Policy.SCATTER,
-}
-_REQUEST: Final = re.compile(r"\s*([0-9][0-9_.]*)\s*([a-z]*!?)\s*")
-_RESOURCE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9/]*")
+_DECIMAL: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
 
 
 # --- numbers
@@ -71,13 +64,17 @@ def priority(text: str) -> int:
 
 def fraction(text: str) -> float:
     """A number from 0.0 to 1.0."""
-    try:
-        number = float(text)
-    except ValueError as error:
-        raise InputError("expected a number") from error
+    number = _decimal(text)
     if not 0.0 <= number <= 1.0:
         raise InputError("Minimal utilization has to be in the interval [0.0, 1.0].")
     return number
+
+
+def _decimal(text: str) -> float:
+    """A number as people write it: what `float` takes besides is none."""
+    if not _DECIMAL.fullmatch(text):
+        raise InputError("expected a number such as 2 or 0.5")
+    return float(text)
 
 
 def crash_limit(text: str) -> int:
@@ -171,36 +168,10 @@ def output(default: str) -> Callable[[str], Stdio]:
 # --- requests
 
 
-def need(resource: str, text: str) -> Need:
-    """What a task asks of one resource: an amount and perhaps a policy, or `all`."""
-    if text.strip() == "all":
-        return Need(resource, 0, Policy.ALL)
-    match = _REQUEST.fullmatch(text)
-    if match is None:
-        found = f"Unexpected token '{text.strip()}'" if text.strip() else "Unexpected end of input"
-        raise InputError(f"{found}: expected an amount such as 2, 0.5 or `4 compact!`, or `all`")
-    amount = parse_amount(match[1])
-    if match[2] not in _POLICIES:
-        raise InputError(
-            f"Unexpected token '{match[2]}': policies are compact, compact!, tight, tight!, scatter"
-        )
-    if not amount:
-        raise InputError("Zero resources cannot be requested")
-    return Need(resource, amount, _POLICIES[match[2]])
-
-
 def cpus(text: str) -> Need:
-    return need(CPUS, text)
+    return parse_need(CPUS, text)
 
 
-def named_need(text: str) -> Need:
-    """`NAME=REQUEST`."""
-    name, equals, request = text.partition("=")
-    name = name.strip()
-    if not equals:
-        raise InputError("Unexpected end of input: expected NAME=REQUEST")
-    if not _RESOURCE_NAME.fullmatch(name):
-        raise InputError(
-            f"Unexpected token '{name}': a resource name is a letter, then letters, digits and `/`"
-        )
-    return need(name, request)
+def weight(text: str) -> int:
+    """A positive number, as the amount that stands for it."""
+    return make_weight(_decimal(text))

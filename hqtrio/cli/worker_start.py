@@ -14,7 +14,6 @@ from hqtrio.cli.parsing import Choice, command, flag, option
 from hqtrio.cli.session import Session, absolute
 from hqtrio.errors import InputError
 from hqtrio.messages.client import WorkerRow
-from hqtrio.model.resources import Pool
 from hqtrio.model.worker import OnServerLost, WorkerConfig
 from hqtrio.units import parse_duration
 from hqtrio.worker.definitions import parse_cpus, parse_resource
@@ -44,18 +43,8 @@ def detectable(text: str) -> tuple[str, ...]:
     return names
 
 
-def cpus(text: str) -> Pool | str:
-    """The pool; a kind of pool that cpus cannot have is left for the command to refuse."""
-    try:
-        return parse_cpus(text)
-    except InputError as error:
-        if "cannot be used with CPUs" in str(error):
-            return text
-        raise
-
-
 @command("start")
-@option("--cpus", read=cpus, help="CPUs: 8, 2x4, [0,1,4], range(0-7) (default: all found).")
+@option("--cpus", read=parse_cpus, help="CPUs: 8, 2x4, [0,1,4], range(0-7) (default: all found).")
 @option(
     "--resource",
     "resources",
@@ -63,6 +52,12 @@ def cpus(text: str) -> Pool | str:
     multiple=True,
     metavar="NAME=DEFINITION",
     help="Another resource: gpus=[0,1], mem=sum(1000).",
+)
+@option(
+    "--coupling",
+    default="",
+    metavar="LINKS",
+    help="Groups that are close to each other: cpus[0]:gpus[0],cpus[1]:gpus[1]=512.",
 )
 @option(
     "--detect-resources",
@@ -89,6 +84,12 @@ def cpus(text: str) -> Pool | str:
     help="Stop after this time.",
 )
 @option(
+    "--min-utilization",
+    read=values.fraction,
+    default="0.0",
+    help="Start tasks only if they use at least this part of the CPUs (0.0 to 1.0).",
+)
+@option(
     "--heartbeat",
     "heartbeat_s",
     read=values.heartbeat,
@@ -109,12 +110,19 @@ def cpus(text: str) -> Pool | str:
     default="detect",
     help="Batch manager that runs this worker: detect, none, pbs, slurm.",
 )
+@option(
+    "--retract-check-interval",
+    "retract_check_s",
+    read=parse_duration,
+    default="30s",
+    metavar="INTERVAL",
+    help="Without effect: tasks that would start too late are given back at once.",
+)
 @option("--hostname", help="Name of this machine (default: what the system says).")
 @option("--work-dir", help="Directory for what tasks leave on this machine for a while.")
 @option("--zero-worker", "zero_cost", is_flag=True, default=False, hidden=True)
 def start(
     session: Session,
-    cpus: Pool | str | None,
     no_hyper_threading: bool,
     work_dir: str | None,
     **parameters: Any,
@@ -128,7 +136,6 @@ def start(
     log.info("hqtrio %s", __version__)
     settings = WorkerSettings(
         server_dir=Path(session.server_dir),
-        cpus=parse_cpus(cpus) if isinstance(cpus, str) else cpus,
         hyper_threading=not no_hyper_threading,
         work_dir=None if work_dir is None else Path(absolute(work_dir)),
         **parameters,
@@ -156,8 +163,12 @@ def start(
 @flag("--no-hyper-threading", help="Count one hardware thread per core.")
 def hwdetect(session: Session, no_hyper_threading: bool) -> None:
     """Show the resources that a worker on this machine would offer."""
+    import os
+
     from actors.worker.hardware import describe
+    from actors.worker.manager import find_manager
     from actors.worker.settings import WorkerSettings
 
     settings = WorkerSettings(Path(session.server_dir), hyper_threading=not no_hyper_threading)
-    session.render.hardware(describe(settings))
+    under_slurm = find_manager("detect", os.environ).name == "SLURM"
+    session.render.hardware(describe(settings, under_slurm=under_slurm))

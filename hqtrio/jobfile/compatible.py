@@ -11,7 +11,7 @@ from hqtrio.jobfile.entries import pack_entries
 from hqtrio.jobfile.head import read_head
 from hqtrio.jobfile.order import find_cycle, sort_by_needs
 from hqtrio.jobfile.reader import Reader
-from hqtrio.jobfile.requests import read_compatible
+from hqtrio.jobfile.requests import read_compatible, refuse_pin
 from hqtrio.jobfile.settings import Setting
 from hqtrio.jobfile.task import BODY_KEYS, SETTINGS_KEYS, Keys, encode, read_body, read_settings
 from hqtrio.jobfile.tree import Items, Node, Table
@@ -100,6 +100,7 @@ def _content(
     variants = ONE_CPU
     if entry := keys.get("request"):
         variants = read_compatible(reader, entry[1], f"{path}.request")
+    refuse_pin(reader, keys, path, body.pin, variants)
     return body, variants, read_settings(reader, keys, path, setting)
 
 

@@ -14,13 +14,13 @@ from hqtrio.jobfile.entries import pack_entries
 from hqtrio.jobfile.head import read_head, stem
 from hqtrio.jobfile.order import find_cycle, sort_by_needs
 from hqtrio.jobfile.reader import Reader
-from hqtrio.jobfile.requests import read_native
+from hqtrio.jobfile.requests import read_native, refuse_pin
 from hqtrio.jobfile.settings import Setting
 from hqtrio.jobfile.task import BODY_KEYS, SETTINGS_KEYS, Keys, encode, read_body, read_settings
 from hqtrio.jobfile.tree import Items, Kind, Node, Scalar, Table
 from hqtrio.model.job import ArraySpec, Submit
 from hqtrio.model.resources import ONE_CPU, Variants
-from hqtrio.model.task import PinMode, TaskBody, TaskSettings
+from hqtrio.model.task import TaskBody, TaskSettings
 from hqtrio.units import quote
 
 TOP_KEYS: Final = frozenset(["defaults", "max_fails", "name", "tasks"])
@@ -155,8 +155,7 @@ def _group(
     args, script = _command(reader, keys, path)
     body = read_body(reader, keys, path, setting, args=args, script=script)
     variants = _request(reader, keys, path)
-    if body.pin is not PinMode.NONE and any(request.nodes for request in variants):
-        reader.refuse(keys["pin"][1], f"{path}.pin", "tasks on several nodes cannot be pinned")
+    refuse_pin(reader, keys, path, body.pin, variants)
     return _Group(
         name,
         path,

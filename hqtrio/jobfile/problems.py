@@ -76,6 +76,11 @@ class Problems:
         raise self._error()
 
     @property
+    def total(self) -> int:
+        """How many problems have been found."""
+        return self._total
+
+    @property
     def are_enough(self) -> bool:
         """Whether more problems than anybody is shown have been found."""
         return self._total > SHOWN_MAX

@@ -8,7 +8,7 @@ from typing import Final
 from hqtrio.errors import InputError
 from hqtrio.jobfile.problems import Marked
 from hqtrio.jobfile.reader import Reader
-from hqtrio.jobfile.task import read_duration
+from hqtrio.jobfile.task import Keys, read_duration
 from hqtrio.jobfile.tree import Items, Kind, Node, Scalar, resolve
 from hqtrio.model.requests import (
     add_default_cpus,
@@ -19,9 +19,11 @@ from hqtrio.model.requests import (
     validate_variants,
 )
 from hqtrio.model.resources import CPUS, ONE_CPU, UNIT, Need, Request, Variants
+from hqtrio.model.task import PinMode
 from hqtrio.units import MAX_U32, amount_of_number
 
 _NATIVE_KEYS: Final = frozenset(["nodes", "time", "weight"])
+_OTHER_DIALECT: Final = {"n_nodes": "nodes", "time_request": "time"}  # no names of resources
 _COMPATIBLE_KEYS: Final = frozenset(["n_nodes", "resources", "time_request", "weight"])
 
 
@@ -42,7 +44,14 @@ def read_compatible(reader: Reader, node: Node, path: str) -> Variants:
     return _checked(reader, node, path, variants)
 
 
+def refuse_pin(reader: Reader, keys: Keys, path: str, pin: PinMode, variants: Variants) -> None:
+    """Refuse to pin what takes whole workers."""
+    if pin is not PinMode.NONE and any(request.nodes for request in variants):
+        reader.refuse(keys["pin"][1], f"{path}.pin", "tasks on several nodes cannot be pinned")
+
+
 def _native_request(reader: Reader, node: Node, path: str) -> Request | None:
+    found_before = reader.problems.total
     entries = reader.mapping(node, path)
     keys = {name: entry for name, entry in entries.items() if name in _NATIVE_KEYS}
     needs, without_cpus, good = [], False, True
@@ -50,6 +59,10 @@ def _native_request(reader: Reader, node: Node, path: str) -> Request | None:
         if name in _NATIVE_KEYS:
             continue
         inner = f"{path}.{name}"
+        if name in _OTHER_DIALECT:
+            reader.misshapen(key, inner, f"here it is called `{_OTHER_DIALECT[name]}`")
+            good = False
+            continue
         if name == CPUS and isinstance(value, Scalar) and value.text.strip() == "0":
             without_cpus = True
             continue
@@ -62,10 +75,12 @@ def _native_request(reader: Reader, node: Node, path: str) -> Request | None:
         needs = add_default_cpus(needs, nodes=nodes)
     time_s = _time(reader, keys.get("time"), f"{path}.time")
     weight = _weight(reader, keys.get("weight"), f"{path}.weight")
+    good = good and reader.problems.total == found_before
     return _make(reader, node, path, needs, nodes, time_s, weight) if good else None
 
 
 def _compatible_request(reader: Reader, node: Node, path: str) -> Request | None:
+    found_before = reader.problems.total
     keys = reader.table(node, path, _COMPATIBLE_KEYS)
     needs, good = [], True
     if entry := keys.get("resources"):
@@ -78,6 +93,7 @@ def _compatible_request(reader: Reader, node: Node, path: str) -> Request | None
     nodes = _nodes(reader, keys.get("n_nodes"), f"{path}.n_nodes")
     time_s = _time(reader, keys.get("time_request"), f"{path}.time_request")
     weight = _weight(reader, keys.get("weight"), f"{path}.weight")
+    good = good and reader.problems.total == found_before
     return _make(reader, node, path, needs, nodes, time_s, weight) if good else None
 
 
@@ -90,7 +106,13 @@ def _need(reader: Reader, name: str, entry: tuple[Scalar, Node], path: str) -> N
         return None
     kind = resolve(value) if isinstance(value, Scalar) else Kind.NULL
     if not reader.by_source and kind in (Kind.INTEGER, Kind.NUMBER):
-        amount = reader.number(value, path)
+        found_before = reader.problems.total
+        if kind is Kind.INTEGER:
+            amount: float = reader.whole(value, path, minimum=0, maximum=MAX_U32)
+        else:
+            amount = reader.number(value, path)
+        if reader.problems.total > found_before:
+            return None
         return reader.converted(value, path, partial(_need_of_number, name, amount))
     return reader.parsed(value, path, partial(parse_need, name), None)
 

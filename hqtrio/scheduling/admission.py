@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from math import isfinite
 
+from hqtrio.errors import InputError
 from hqtrio.messages.worker import Register
-from hqtrio.model.resources import UNIT, Descriptor, Pool
+from hqtrio.model.descriptors import check_descriptor
 from hqtrio.model.worker import WorkerConfig
 
-LABELS_MAX = 100_000
 TEXT_MAX = 4096  # characters: the server keeps them for as long as it lives
 
 
@@ -24,7 +24,16 @@ def fault_in(hello: Register) -> str:
     for what, seconds in spans.items():
         if seconds is not None and not (isfinite(seconds) and seconds >= 0):
             return f"the {what} of a worker must be a number of seconds, got {seconds}"
-    return _fault_in_texts(config) or _fault_in_resources(config.descriptor)
+    if not 0.0 <= config.min_utilization <= 1.0:
+        return "Minimal utilization has to be in the interval [0.0, 1.0]."
+    fault = _fault_in_texts(config)
+    if fault:
+        return fault
+    try:
+        check_descriptor(config.descriptor)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _fault_in_texts(config: WorkerConfig) -> str:
@@ -40,34 +49,4 @@ def _fault_in_texts(config: WorkerConfig) -> str:
     for what, text in texts.items():
         if len(text) > TEXT_MAX:
             return f"the {what} of a worker has at most {TEXT_MAX} characters, got {len(text)}"
-    return ""
-
-
-def _fault_in_resources(descriptor: Descriptor) -> str:
-    seen: set[str] = set()
-    for pool in descriptor.pools:
-        if pool.resource in seen:
-            return f"Resource {pool.resource} defined twice"
-        seen.add(pool.resource)
-        fault = _fault_in_pool(pool)
-        if fault:
-            return fault
-    groups = [len(pool.groups) for pool in descriptor.pools]
-    for link in descriptor.coupling:
-        for which, group in ((link.pool1, link.group1), (link.pool2, link.group2)):
-            if not (0 <= which < len(groups) and 0 <= group < groups[which]):
-                return "the coupling of a worker names a group of resources that it does not have"
-    return ""
-
-
-def _fault_in_pool(pool: Pool) -> str:
-    labels = [label for group in pool.groups for label in group]
-    if pool.size <= 0 or any(not group for group in pool.groups):
-        return f"Resource {pool.resource} is empty"
-    if len(labels) > LABELS_MAX:
-        return f"Resource {pool.resource} has more than {LABELS_MAX} items"
-    if len(set(labels)) != len(labels):
-        return f"Invalid resource definition for {pool.resource}: items have to be unique"
-    if pool.groups and pool.size != UNIT * len(labels):
-        return f"Invalid resource definition for {pool.resource}: size and items disagree"
     return ""

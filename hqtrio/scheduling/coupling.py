@@ -1,8 +1,9 @@
 """Groups for several needs of one request together, where links say which groups are close.
 
 The fewest groups for every need come first, then the most link weight, then the merit of the
-sets. The search decides the need with the most links first: what remains then falls apart into
-pieces that do not depend on each other, each a single need as long as links form a star.
+sets, as far as a bounded search finds out. A strict request wants what the search finds on the
+empty worker, and the sets found there are tried again in every other state. So it never starts
+with less link weight than that, and starts on the empty worker at the latest.
 """
 
 from __future__ import annotations
@@ -10,25 +11,11 @@ from __future__ import annotations
 from typing import Final
 
 from hqtrio.model.resources import Descriptor, Policy
-from hqtrio.scheduling.policies import (
-    STRICT,
-    Ask,
-    Give,
-    Groups,
-    draw,
-    fewest_groups,
-    merit,
-    sufficient_sets,
-    when_empty,
-)
+from hqtrio.scheduling.joint import Bonds, Joint
+from hqtrio.scheduling.policies import STRICT, Ask, Give, draw, fewest_groups, when_empty
+from hqtrio.scheduling.searching import Found, search
 
 MEMO_MAX: Final = 2_000  # placements remembered per team
-LOOKS_MAX: Final = 50_000  # sets looked at in one search, before the best so far is good enough
-
-Bonds = tuple[tuple[int, int, int], ...]  # a group of one pool, a group of the other, weight
-Score = tuple[int, int, int, int]  # weight of the links, negated, and the merit; less is better
-Option = tuple[Groups, Score]  # a set that can serve one need, scored on its own
-Found = tuple[Score, dict[int, Groups]]  # sets by position of the need in the team
 
 
 class Team:
@@ -46,7 +33,7 @@ class Team:
         self.sizes: Final = sizes
         self.bonds: Final = bonds  # by positions of two resources, both ways, and of one twice
         self._memo: dict[tuple[Ask, ...], tuple[Give, ...] | None] = {}
-        self._optimum: dict[tuple[Ask, ...], tuple[list[int], int]] = {}
+        self._optimum: dict[tuple[Ask, ...], tuple[list[int], Found]] = {}
 
     def place(self, asks: tuple[Ask, ...]) -> tuple[Give, ...] | None:
         """What the groups give for each need; None if the request has to wait."""
@@ -68,13 +55,13 @@ class Team:
             best_counts, least = self._best_when_empty(asks)
             if counts != best_counts:
                 return None
-        score, chosen = Search(self, asks, counts).run()
-        if least is not None and -score[0] < least:
+        found = search(Joint(self.bonds, asks, counts), least and least.sets)
+        if least is not None and found.weight < least.weight:
             return None
-        return tuple(draw(ask, chosen[at]) for at, ask in enumerate(asks))
+        return tuple(draw(ask, groups) for ask, groups in zip(asks, found.sets, strict=True))
 
-    def _best_when_empty(self, asks: tuple[Ask, ...]) -> tuple[list[int], int]:
-        """Numbers of groups and the weight that the empty worker would give."""
+    def _best_when_empty(self, asks: tuple[Ask, ...]) -> tuple[list[int], Found]:
+        """Numbers of groups and the sets that the empty worker would give."""
         empty = tuple(
             when_empty(ask, sizes)._replace(policy=Policy.COMPACT)
             for ask, sizes in zip(asks, self.sizes, strict=True)
@@ -84,112 +71,8 @@ class Team:
             if len(self._optimum) >= MEMO_MAX:
                 self._optimum.clear()
             counts = [fewest_groups(ask) for ask in empty]
-            score, _ = Search(self, empty, counts).run()
-            known = self._optimum[empty] = counts, -score[0]
+            known = self._optimum[empty] = counts, search(Joint(self.bonds, empty, counts))
         return known
-
-
-class Search:
-    """One search for the best sets of a team."""
-
-    __slots__ = ("_bonds", "_counts", "_floors", "_left", "_options", "_sizes")
-
-    def __init__(self, team: Team, asks: tuple[Ask, ...], counts: list[int]) -> None:
-        self._bonds: Final = team.bonds
-        self._counts: Final = counts
-        self._sizes: Final = [len(sizes) for sizes in team.sizes]
-        self._left = LOOKS_MAX
-        self._options: list[list[Option]] = []
-        self._floors: list[Score] = []  # by need, no option is better in any respect
-        for at, (ask, count) in enumerate(zip(asks, counts, strict=True)):
-            own = team.bonds.get((at, at), ())
-            options: list[Option] = [
-                (groups, (-_weight_within(own, groups), *merit(ask, groups)))
-                for groups in sufficient_sets(ask, count)
-            ]
-            self._options.append(options)
-            self._floors.append(
-                (
-                    min(score[0] for _, score in options),
-                    min(score[1] for _, score in options),
-                    min(score[2] for _, score in options),
-                    min(score[3] for _, score in options),
-                )
-            )
-
-    def run(self) -> Found:
-        nothing = [[0] * size for size in self._sizes]
-        return self._best(tuple(range(len(self._sizes))), nothing)
-
-    def _best(self, members: tuple[int, ...], gains: list[list[int]]) -> Found:
-        """The best sets for these needs; `gains` is what each group earns with sets chosen."""
-        if len(members) == 1:
-            return self._best_of_one(members[0], gains[members[0]])
-        pivot = max(members, key=lambda at: (self._degree(at, members), -at))
-        rest = tuple(at for at in members if at != pivot)
-        pieces = connected(rest, self._bonds)
-        trials = self._trials(pivot, rest, gains)
-        trials.sort(key=lambda trial: trial[:2])
-        best: tuple[Score, list[Groups]] | None = None
-        found: Found | None = None
-        for floor, groups, score, nearer in trials:
-            if best is not None:
-                hopeless = floor == best[0] and pivot == members[0] and groups > best[1][0]
-                if floor > best[0] or hopeless or self._left <= 0:
-                    break
-            chosen = {pivot: groups}
-            for piece in pieces:
-                part, sets = self._best(piece, nearer)
-                score = _sum(score, part)
-                chosen.update(sets)
-            candidate = score, [chosen[at] for at in members]
-            if best is None or candidate < best:
-                best, found = candidate, (score, chosen)
-        assert found is not None
-        return found
-
-    def _best_of_one(self, at: int, gain: list[int]) -> Found:
-        options = self._options[at]
-        self._left -= len(options)
-        score, groups = min(
-            ((own[0] - sum([gain[group] for group in groups]), *own[1:]), groups)
-            for groups, own in options
-        )
-        return score, {at: groups}
-
-    def _degree(self, at: int, members: tuple[int, ...]) -> int:
-        return sum(other != at and (at, other) in self._bonds for other in members)
-
-    def _trials(
-        self, pivot: int, rest: tuple[int, ...], gains: list[list[int]]
-    ) -> list[tuple[Score, Groups, Score, list[list[int]]]]:
-        """Every set of the pivot: what the whole cannot beat, the set, its score, new gains."""
-        self._left -= len(self._options[pivot])
-        neighbours = [at for at in rest if (pivot, at) in self._bonds]
-        # A link between two needs that are both open might be earned; it is counted at one end.
-        hopes = {at: [0] * self._sizes[at] for at in rest}
-        for at in rest:
-            for other in rest:
-                if other > at:
-                    for group, _, weight in self._bonds.get((at, other), ()):
-                        hopes[at][group] += weight
-        trials = []
-        for groups, own in self._options[pivot]:
-            score = (own[0] - sum([gains[pivot][group] for group in groups]), *own[1:])
-            nearer = list(gains)
-            for at in neighbours:
-                nearer[at] = gain = list(gains[at])
-                for mine, group, weight in self._bonds[pivot, at]:
-                    if mine in groups:
-                        gain[group] += weight
-            floor = score
-            for at in rest:
-                reach = map(int.__add__, nearer[at], hopes[at])
-                most = sum(sorted(reach, reverse=True)[: self._counts[at]])
-                floor = _sum(floor, self._floors[at])
-                floor = (floor[0] - most, *floor[1:])
-            trials.append((floor, groups, score, nearer))
-        return trials
 
 
 def teams(descriptor: Descriptor, resources: tuple[str, ...]) -> tuple[Team, ...]:
@@ -233,12 +116,3 @@ def connected(
         apart = [piece for piece in pieces if piece not in near]
         pieces = [*apart, tuple(sorted([at, *(other for piece in near for other in piece)]))]
     return pieces
-
-
-def _weight_within(bonds: Bonds, groups: Groups) -> int:
-    """The weight of the links between these groups of one pool."""
-    return sum(weight for one, two, weight in bonds if one in groups and two in groups)
-
-
-def _sum(one: Score, two: Score) -> Score:
-    return one[0] + two[0], one[1] + two[1], one[2] + two[2], one[3] + two[3]

@@ -109,14 +109,21 @@ def _enough(wanted: int, caps: list[int]) -> int:
 
 def sufficient_sets(ask: Ask, count: int) -> list[Groups]:
     """Sets of `count` groups that can serve the need: all, or a single good one of very many."""
-    caps, fits = ask.caps, ask.fits
-    useful = [group for group, cap in enumerate(caps) if cap or (ask.fraction and fits[group])]
-    if comb(len(useful), count) > SETS_MAX:
-        return [_good_set(ask, count, useful)]
-    return [groups for groups in combinations(useful, count) if _is_sufficient(ask, groups)]
+    groups_of_use = useful(ask)
+    if comb(len(groups_of_use), count) > SETS_MAX:
+        return [good_set(ask, count, groups_of_use)]
+    return [groups for groups in combinations(groups_of_use, count) if is_sufficient(ask, groups)]
 
 
-def _is_sufficient(ask: Ask, groups: Groups) -> bool:
+def useful(ask: Ask) -> list[int]:
+    """The groups that have something for the need."""
+    return [
+        group for group, cap in enumerate(ask.caps) if cap or (ask.fraction and ask.fits[group])
+    ]
+
+
+def is_sufficient(ask: Ask, groups: Groups) -> bool:
+    """Whether the groups can serve the need together."""
     spare = -ask.units
     for group in groups:
         spare += ask.caps[group]
@@ -125,16 +132,16 @@ def _is_sufficient(ask: Ask, groups: Groups) -> bool:
     return spare > 0 or not ask.fraction or any(ask.fits[group] for group in groups)
 
 
-def _good_set(ask: Ask, count: int, useful: list[int]) -> Groups:
+def good_set(ask: Ask, count: int, among: list[int]) -> Groups:
     """The fullest groups that do, with the last exchanged for the least that is still enough."""
-    by_size = sorted(useful, key=lambda group: (-ask.caps[group], group))
+    by_size = sorted(among, key=lambda group: (-ask.caps[group], group))
     chosen = by_size[:count]
-    if not _is_sufficient(ask, tuple(chosen)):
+    if not is_sufficient(ask, tuple(chosen)):
         carrier = next(group for group in by_size if ask.fits[group])
         chosen = [carrier, *(group for group in by_size if group != carrier)][:count]
     for last in reversed(by_size):
         groups = (*chosen[:-1], last)
-        if last not in chosen[:-1] and _is_sufficient(ask, groups):
+        if last not in chosen[:-1] and is_sufficient(ask, groups):
             return tuple(sorted(groups))
     return tuple(sorted(chosen))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from hqtrio.errors import InputError
+from hqtrio.model.descriptors import check_descriptor, check_pool
 from hqtrio.model.resources import CPUS, UNIT, Descriptor, Pool
 from hqtrio.units import parse_amount, parse_integer, quote
+from hqtrio.worker.coupling import parse_coupling
+from hqtrio.worker.hardware import without_hyper_threads
 
 # Labels of one pool: a mistyped range must not fill the memory, nor outgrow a registration.
 ITEMS_MAX: Final = 1 << 16
@@ -18,14 +21,10 @@ _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9/]*")
 _PRODUCT: Final = re.compile(r"\s*([0-9][0-9_]*)\s*x\s*([0-9][0-9_]*)\s*")
 _CALL: Final = re.compile(r"\s*(range|sum)\s*\(([^()]*)\)\s*")
 _REMEDY: Final = "use [a,b], [[a,b],[c,d]], NxM, range(A-B) or sum(X)"
-_SUM_CPUS: Final = (
-    "Resource kind `sum` cannot be used with CPUs. CPUs must have identity:"
-    " use a list, groups, a range or a count of at least 1"
-)
 
 
 def parse_resource(text: str) -> Pool:
-    """`NAME=DEFINITION`."""
+    """The pool of `NAME=DEFINITION`; whether a worker can have it, `compose` decides."""
     name, equals, definition = text.partition("=")
     name = name.strip()
     if not equals:
@@ -35,18 +34,16 @@ def parse_resource(text: str) -> Pool:
             f"Unexpected token '{quote(name)}' in '{quote(text)}': a resource name is a letter"
             " followed by letters, digits or /"
         )
-    return _checked(parse_definition(name, definition))
+    return parse_definition(name, definition)
 
 
 def parse_cpus(text: str) -> Pool:
-    """The value of `--cpus`: a definition, or a plain number of CPUs."""
+    """The value of `--cpus`: a definition, or a plain number of CPUs (0: a pool without any)."""
     stripped = text.strip()
     if stripped.isascii() and stripped.replace("_", "").isdigit():
         count = parse_integer(stripped)
-        if count == 0:
-            raise InputError(_SUM_CPUS)
-        return _span(CPUS, 0, count, text)
-    return _checked(parse_definition(CPUS, text))
+        return _span(CPUS, 0, count, text) if count else Pool(CPUS, (), 0)
+    return parse_definition(CPUS, text)
 
 
 def parse_definition(name: str, text: str) -> Pool:
@@ -58,32 +55,42 @@ def parse_definition(name: str, text: str) -> Pool:
     return _listed(name, text)
 
 
-def compose(explicit: Iterable[Pool], cpus: Pool | None, detected: Iterable[Pool]) -> Descriptor:
-    """Everything a worker offers: given resources first, detected ones where none was given."""
+def compose(
+    explicit: Iterable[Pool],
+    cpus: Pool | None,
+    detected: Iterable[Pool],
+    *,
+    siblings: Mapping[int, str] | None = None,
+    coupling: str = "",
+) -> Descriptor:
+    """Everything a worker offers: given resources first, detected ones where none was given.
+
+    `siblings` (threads of a core by CPU) leaves one hardware thread of each core. The groups that
+    `coupling` names are those that remain.
+    """
     pools: dict[str, Pool] = {}
     for pool in explicit:
         if pool.resource in pools:
             raise InputError(f"Resource {pool.resource} defined twice")
-        pools[pool.resource] = _checked(pool)
+        pools[pool.resource] = pool
     if cpus is not None:
         if CPUS in pools:
             raise InputError("Parameters --cpus and --resource cpus=... cannot be combined")
-        pools[CPUS] = _checked(cpus)
+        pools[CPUS] = cpus
     for pool in detected:
         pools.setdefault(pool.resource, pool)
     if CPUS not in pools:
         raise InputError(
             "You have to specify --cpus explicitly when opting out of CPU automatic detection"
         )
-    return Descriptor(tuple(pools[name] for name in sorted(pools)))
-
-
-def _checked(pool: Pool) -> Pool:
-    if pool.resource == CPUS and not pool.groups:
-        raise InputError(_SUM_CPUS)
-    if pool.size == 0:
-        raise InputError(f"Resource {pool.resource} is empty")
-    return pool
+    for pool in pools.values():
+        check_pool(pool)
+    if siblings is not None:
+        pools[CPUS] = without_hyper_threads(pools[CPUS], siblings)
+    ordered = tuple(pools[name] for name in sorted(pools))
+    descriptor = Descriptor(ordered, parse_coupling(coupling, ordered) if coupling else ())
+    check_descriptor(descriptor)
+    return descriptor
 
 
 def _span(name: str, first: int, count: int, text: str) -> Pool:

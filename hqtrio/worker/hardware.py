@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from hqtrio.ids import IdArray, format_ids
+from hqtrio.model.descriptors import GROUPS_MAX
 from hqtrio.model.resources import CPUS, UNIT, Pool
 
 MEM: Final = "mem"
@@ -18,15 +20,16 @@ _MIB: Final = 1024 * 1024
 _NO_DEVICES: Final = ("-1", "NoDevFiles")
 _SIZE_MAX: Final = (2**32 - 1) * UNIT
 _CPUS_MAX: Final = 1 << 16  # a list of CPUs that names more is not a list of CPUs
+_CPU_DIGITS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Contents of system files and of the environment; what could not be read is absent.
 
-    `node_cpus` maps NUMA nodes to their cpulist; `siblings` maps CPUs to thread_siblings_list;
-    `cgroup_limits` are memory limits on this process's path; `nvidia_gpus` counts the driver's
-    entries.
+    `node_cpus` maps NUMA nodes to their cpulist; `siblings` maps CPUs to thread_siblings_list.
+    `cgroup_limits` are memory limits on this process's path, `cpu_quotas` times of CPU and the
+    periods they are for (`QUOTA PERIOD`). `nvidia_gpus` counts the driver's entries.
     """
 
     affinity: Sequence[int]
@@ -35,6 +38,7 @@ class Sources:
     siblings: Mapping[int, str] = field(default_factory=dict)
     meminfo: str = ""
     cgroup_limits: Sequence[str] = ()
+    cpu_quotas: Sequence[str] = ()
     nvidia_gpus: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
     under_slurm: bool = False
@@ -89,10 +93,10 @@ def detect(sources: Sources, wanted: Iterable[str] = DETECTABLE) -> Detected:
 
 def without_hyper_threads(pool: Pool, siblings: Mapping[int, str]) -> Pool:
     """The pool with the lowest allowed thread of each core only."""
-    allowed = {int(label) for group in pool.groups for label in group if label.isdigit()}
+    allowed = {cpu for group in pool.groups for label in group if (cpu := _cpu(label)) >= 0}
     kept: list[tuple[str, ...]] = []
     for group in pool.groups:
-        labels = tuple(label for label in group if _is_first_thread(label, siblings, allowed))
+        labels = tuple(label for label in group if _is_first_thread(_cpu(label), siblings, allowed))
         if labels:
             kept.append(labels)
     size = UNIT * sum(map(len, kept))
@@ -100,53 +104,87 @@ def without_hyper_threads(pool: Pool, siblings: Mapping[int, str]) -> Pool:
     return Pool(pool.resource, tuple(kept), size, pool.is_range and not changed)
 
 
-def _is_first_thread(label: str, siblings: Mapping[int, str], allowed: set[int]) -> bool:
-    if not label.isdigit() or int(label) not in siblings:
-        return True
+def _cpu(label: str) -> int:
+    """The CPU that the label names; -1 for other labels, which users may have given."""
+    is_number = label.isascii() and label.isdigit() and len(label) < _CPU_DIGITS
+    return int(label) if is_number else -1
+
+
+def _is_first_thread(cpu: int, siblings: Mapping[int, str], allowed: set[int]) -> bool:
     try:
-        threads = parse_cpu_list(siblings[int(label)])
+        threads = parse_cpu_list(siblings.get(cpu, ""))
     except ValueError:
-        return True
-    return int(label) == min((cpu for cpu in threads if cpu in allowed), default=int(label))
+        return True  # nothing says that it shares a core
+    return cpu == min((thread for thread in threads if thread in allowed), default=cpu)
 
 
 def _cpus(sources: Sources, warnings: list[str]) -> Pool:
-    allowed = set(sources.affinity)
-    groups: list[tuple[str, ...]] = []
-    dropped: list[int] = []
+    allowed = sorted(set(sources.affinity))
+    _warn_of_quota(sources, len(allowed), warnings)
     try:
-        for node in parse_cpu_list(sources.nodes):
-            text = sources.node_cpus.get(node, "").strip()
-            cpus = parse_cpu_list(text) if text else []
-            group = tuple(str(cpu) for cpu in cpus if cpu in allowed)
-            dropped += [cpu for cpu in cpus if cpu not in allowed]
-            if group:
-                groups.append(group)
+        groups, dropped = _by_node(sources, set(allowed))
     except ValueError as error:
         warnings.append(f"NUMA nodes cannot be read, CPUs are not grouped: {error}")
-        groups = []
-    found = [label for group in groups for label in group]
-    if not found or len(set(found)) < len(found):
+        groups, dropped = [], []
+    found = {cpu for group in groups for cpu in group}
+    if not found:
         labels = tuple(map(str, range(len(allowed))))
         return Pool(CPUS, (labels,), UNIT * len(labels), is_range=True)
+    if len(found) < len(allowed) or sum(map(len, groups)) > len(found):
+        warnings.append("NUMA nodes do not hold every CPU once, CPUs are not grouped")
+        groups = [allowed]
+    elif len(groups) > GROUPS_MAX:
+        warnings.append(f"More than {GROUPS_MAX} NUMA nodes have CPUs, CPUs are not grouped")
+        groups = [allowed]
     if dropped:
-        shown = ",".join(map(str, dropped))
+        shown = format_ids(IdArray.of(dropped))
         warnings.append(f"CPUs {shown} are not used: they are outside of the affinity mask")
-    return Pool(CPUS, tuple(groups), UNIT * len(found))
+    return Pool(CPUS, tuple(tuple(map(str, cpus)) for cpus in groups), UNIT * len(allowed))
+
+
+def _by_node(sources: Sources, allowed: set[int]) -> tuple[list[list[int]], list[int]]:
+    """Allowed CPUs of the nodes that have any, and the others. ValueError for a broken list."""
+    groups: list[list[int]] = []
+    dropped: list[int] = []
+    # A kernel built without NUMA has no list of nodes; there is nothing to warn of.
+    for node in parse_cpu_list(sources.nodes) if sources.nodes.strip() else []:
+        text = sources.node_cpus.get(node, "").strip()
+        cpus = parse_cpu_list(text) if text else []
+        groups.append([cpu for cpu in cpus if cpu in allowed])
+        dropped += [cpu for cpu in cpus if cpu not in allowed]
+    return [group for group in groups if group], dropped
+
+
+def _warn_of_quota(sources: Sources, cpus: int, warnings: list[str]) -> None:
+    """A quota takes no CPU away: it slows all of them down, which the user should know."""
+    shares = []
+    for text in sources.cpu_quotas:
+        quota, _, period = text.strip().partition(" ")
+        if quota.isdigit() and period.isdigit() and int(period):
+            shares.append(int(quota) / int(period))
+    if shares and min(shares) < cpus:
+        warnings.append(
+            f"A cgroup gives this worker the time of {min(shares):.4g} CPUs, it offers {cpus};"
+            " say --cpus to offer fewer"
+        )
 
 
 def _memory(sources: Sources) -> Pool | None:
-    slurm = sources.environment.get("SLURM_MEM_PER_NODE", "") if sources.under_slurm else ""
-    if slurm.isascii() and slurm.isdigit() and int(slurm):
-        return Pool(MEM, (), min(int(slurm) * UNIT, _SIZE_MAX))
-    total = 0
-    for line in sources.meminfo.splitlines():
-        name, _, rest = line.partition(":")
-        if name == "MemTotal" and rest.split() and rest.split()[0].isdigit():
-            total = int(rest.split()[0]) * _KIB
     limits = [int(text) for text in map(str.strip, sources.cgroup_limits) if text.isdigit()]
+    slurm = sources.environment.get("SLURM_MEM_PER_NODE", "") if sources.under_slurm else ""
+    total = int(slurm) * _MIB if slurm.isascii() and slurm.isdigit() and len(slurm) < 20 else 0
+    total = total or _ram(sources.meminfo)
     size = min([total, *(limit for limit in limits if limit)]) * UNIT // _MIB
     return Pool(MEM, (), min(size, _SIZE_MAX)) if size else None
+
+
+def _ram(meminfo: str) -> int:
+    """Bytes of memory that the node has; 0 if it does not say."""
+    for line in meminfo.splitlines():
+        name, _, rest = line.partition(":")
+        if name == "MemTotal" and rest.split() and rest.split()[0].isdigit():
+            return int(rest.split()[0]) * _KIB
+    return 0
 
 
 def _nvidia(sources: Sources, warnings: list[str]) -> Pool | None:

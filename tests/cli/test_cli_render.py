@@ -61,6 +61,7 @@ def job_row(number=1, name="job", *, is_open=False, cancel_reason=None, **counts
     return JobRow(number, name, counts, is_open, cancel_reason, over)
 
 
+TWO_NODES = (Request(nodes=2),)
 BODY = TaskBody(
     args=(b"sleep", b"1"),
     env=((b"B", b"2"), (b"A", b"1"), (b"HQ_X", b"hidden")),
@@ -77,7 +78,7 @@ def details(row, submits=None, ids=((0, 3, 1),), workers=(), hostnames=(), finis
 
 
 def tasks_page(*rows, hostnames=((1, "node1"), (2, "node2"))):
-    return TaskRows(rows, (BODY,), (ONE_CPU,), (TaskSettings(),), hostnames)
+    return TaskRows(rows, (BODY,), (ONE_CPU, TWO_NODES), (TaskSettings(),), hostnames)
 
 
 WORKER = WorkerRow(
@@ -249,6 +250,16 @@ def test_worker_json(hq, server):
     assert other["runtime_info"] is None
     (listed, _) = json.loads(hq("worker", "list", "--all", "--output-mode", "json").out)
     assert listed["runtime_info"] is None
+
+
+@pytest.mark.parametrize(("main", "words"), [(True, "main node"), (False, "secondary node")])
+def test_a_worker_inside_a_multi_node_task_tells_its_part(hq, server, main, words):
+    row = WorkerRow(1, WORKER.config, AT, assigned_tasks=1, running_tasks=1, multi_node=main)
+    server.on(ListWorkers, WorkerRows((row,)))
+
+    assert f"| Runtime Info      | running multinode task; {words}" in hq("worker", "info", "1").out
+    (value,) = json.loads(hq("worker", "info", "1", "--output-mode", "json").out)
+    assert value["runtime_info"] == {"MultiNodeTask": {"main_node": main}}
 
 
 def test_worker_of_an_allocation(hq, server):
@@ -558,7 +569,7 @@ def test_open_job(hq, server):
 STARTED = (
     TaskRow(0, TaskState.WAITING),
     TaskRow(1, TaskState.RUNNING, 0, (1,), time.time() + 3600),
-    TaskRow(2, TaskState.FINISHED, 3, (2, 1), AT, AT + 1.5, cpu_s=0.25, peak_kib=4096),
+    TaskRow(2, TaskState.FINISHED, 3, (2, 1), AT, AT + 1.5, variants=1, cpu_s=0.25, peak_kib=4096),
     TaskRow(3, TaskState.FAILED, 0, (1,), AT, AT + 1, "Program terminated with exit code 1."),
     TaskRow(4, TaskState.CANCELLED, 0, (1,), AT, AT + 1),
     TaskRow(5, TaskState.ABORTED, 0),
@@ -627,6 +638,16 @@ def test_task_json(hq, server):
     assert tasks[5] == {"id": 5, "state": "aborted"}
 
 
+def test_a_multi_node_task_on_one_node_has_a_list_of_workers_too(hq, server):
+    server.on(ListJobs, JobRows((job_row(1),), 1))
+    server.on(ListTasks, tasks_page(TaskRow(0, TaskState.RUNNING, 0, (2,), AT, variants=1)))
+
+    (task,) = json.loads(hq("task", "list", "1", "--output-mode", "json").out)["1"]
+
+    assert task["workers"] == [2]
+    assert "worker" not in task
+
+
 def test_task_info(hq, server):
     server.on(ListJobs, JobRows((job_row(1),), 1))
     server.on(ListTasks, tasks_page(STARTED[2], TaskRow(5, TaskState.ABORTED, needs=(1, 3))))
@@ -650,7 +671,7 @@ def test_task_info(hq, server):
         "| Stdout       | /data/job-1/2.stdout |\n"
         "| Stderr       | <None>               |\n"
         "| Time limit   | None                 |\n"
-        "| Resources    | cpus: 1 compact      |\n"
+        "| Resources    | nodes: 2             |\n"
         "| Priority     | 0                    |\n"
         "| Pin          | none                 |\n"
         "| Task dir     | no                   |\n"

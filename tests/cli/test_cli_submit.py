@@ -20,8 +20,10 @@ from hqtrio.messages.client import (
     Watch,
 )
 from hqtrio.messages.columns import read_u64
-from hqtrio.model.resources import CPUS, ONE_CPU, UNIT, Need, Policy
-from hqtrio.model.task import NEVER_RESTART, UNLIMITED, Stdio
+from hqtrio.model.resources import CPUS, ONE_CPU, UNIT, Need, Policy, Request
+from hqtrio.model.task import NEVER_RESTART, UNLIMITED, PinMode, Stdio
+
+CPU = Need(CPUS, UNIT)
 
 
 @pytest.fixture
@@ -59,6 +61,52 @@ def test_all_modes_tell_the_id(hq, submitted):
     assert submitted("--output-mode", "json", "ls")[1].out == '{\n  "id": 1\n}\n'
     assert submitted("--output-mode", "quiet", "ls")[1].out == "1\n"
     assert hq("job", "submit", "ls").out == "Job submitted successfully, job ID: 1\n"
+
+
+def request_of(submit):
+    (request,) = submit.arrays[0].variants
+    return request
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("", Request((CPU,))),
+        ("--cpus 0.5", Request((Need(CPUS, UNIT // 2),))),
+        ("--cpus all", Request((Need(CPUS, 0, Policy.ALL),))),
+        ("--resource cpus=3tight!", Request((Need(CPUS, 3 * UNIT, Policy.FORCE_TIGHT),))),
+        ("--resource mem=0.0001", Request((CPU, Need("mem", 1)))),
+        ("--time-request 1:30", Request((CPU,), time_s=90)),
+        ("--time-request 1h30m", Request((CPU,), time_s=5400)),
+        ("--weight 2.5", Request((CPU,), weight=25_000)),
+        ("--weight 1e-4", Request((CPU,), weight=1)),
+        ("--nodes 3", Request(nodes=3)),
+        ("--nodes 3 --time-request 1m --weight 2", Request((), 3, 60, 2 * UNIT)),
+        ("--nodes 2 --resource mem=8", Request((Need("mem", 8 * UNIT),), 2)),
+        ("--nodes 0", Request((CPU,))),
+    ],
+)
+def test_what_a_task_asks_for(submitted, words, asked):
+    submit, _ = submitted(*words.split(), "prog")
+
+    assert request_of(submit) == asked
+
+
+@pytest.mark.parametrize(
+    ("words", "pin"),
+    [("", PinMode.NONE), ("--pin taskset", PinMode.TASKSET), ("--pin omp", PinMode.OMP)],
+)
+def test_tasks_are_pinned_only_if_that_was_asked_for(submitted, words, pin):
+    submit, _ = submitted(*words.split(), "prog")
+
+    assert submit.arrays[0].body.pin is pin
+
+
+def test_requests_in_two_notations_are_one_class(submitted):
+    first, _ = submitted("--cpus", "2", "--resource", "mem=5", "--weight", "1", "prog")
+    other, _ = submitted("--resource=mem=5", "--resource", "cpus = 2 compact", "prog")
+
+    assert request_of(first) == request_of(other)
 
 
 def test_every_option(submitted):

@@ -227,6 +227,14 @@ def test_into_an_open_job_tasks_may_need_what_is_there_already():
             "job.yaml:1:42: task[0].request[0].weight: Resource weight has to be positive number",
         ),
         (
+            "task: [{command: [a], pin: omp, request: [{n_nodes: 2}]}]",
+            "job.yaml:1:28: task[0].pin: tasks on several nodes cannot be pinned",
+        ),
+        (
+            "array: {ids: 1, command: [a], request: [{n_nodes: 2}], pin: taskset}",
+            "job.yaml:1:61: array.pin: tasks on several nodes cannot be pinned",
+        ),
+        (
             "{stream: dir, task: [{command: [a]}]}",
             "job.yaml:1:2: stream: `stream` is not available in this version; remove it",
         ),

@@ -349,10 +349,10 @@ def _task(task: Task) -> Json:
         value["stderr"] = _stdio(task.body.stderr, paths.stderr)
     if row.started_at is not None and state in _SHOWS_START:
         value["started_at"] = rfc3339(row.started_at)
-        if len(row.workers) == 1:
-            value["worker"] = row.workers[0]
-        else:
+        if task.is_multi_node:
             value["workers"] = list(row.workers)
+        else:
+            value["worker"] = row.workers[0]
     if state in (TaskState.FINISHED, TaskState.FAILED):
         if row.ended_at is not None:
             value["finished_at"] = rfc3339(row.ended_at)
