@@ -62,9 +62,9 @@ def make_task_directory(root: bytes) -> bytes:
         return path
 
 
-def write_script(path: bytes, content: bytes) -> None:
-    """A new executable file with that content."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
+def write_new(path: bytes, content: bytes, mode: int) -> None:
+    """A new file with that content."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         left = memoryview(content)
         while left:

@@ -27,7 +27,7 @@ _LENGTH_BYTES = 4
 
 BODY = "body"  # key, args, env, submit_dir, cwd, stdout, stderr, stdin, task_dir_root, script
 DROP = "drop"  # key
-OPEN = "open"  # lane, env, user_wins, prefix
+OPEN = "open"  # lane, env, user_wins, prefix, task_dir_root, files as (variable, name, content)
 CLOSE = "close"  # lane
 RUN = "run"  # lane, key, tasks, instances, entries
 TAKE = "take"  # seq, tasks

@@ -4,40 +4,61 @@ from __future__ import annotations
 
 from collections import deque
 
-from actors.launcher.bodies import Body
+from actors.launcher.bodies import Body, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from actors.launcher.bodies import Pairs
 
+    Files = tuple[tuple[bytes, bytes, bytes], ...]  # variable, name, content
     Queued = tuple[Body, int, int, bytes | None]  # body, task, instance, entry
 
 
 class Plan:
     """A body as one lane runs it. `env` is filled in anew for each task.
 
+    Each task has a directory in `task_dir_root`, if that is given, with `files` in it.
     `shell` is set when the program turned out to be a text for the shell.
     """
 
-    __slots__ = ("argv", "body", "env", "shell")
+    __slots__ = ("argv", "body", "env", "files", "shell", "task_dir_root")
 
     def __init__(self, body: Body, lane: Lane) -> None:
         self.body = body
         self.argv = [*lane.prefix, *body.args] if body.args else []
         self.env = {**lane.user_wins, **body.env, **lane.env}
+        self.task_dir_root = body.task_dir_root or lane.task_dir_root
+        self.files = lane.files
         self.shell = False
 
 
 class Lane:
     """One slot's queue and its running task (`pid` 0: none)."""
 
-    __slots__ = ("env", "number", "pid", "plan", "prefix", "queue", "user_wins")
+    __slots__ = (
+        "env",
+        "files",
+        "number",
+        "pid",
+        "plan",
+        "prefix",
+        "queue",
+        "task_dir_root",
+        "user_wins",
+    )
 
     def __init__(
-        self, number: int, env: Pairs, user_wins: Pairs, prefix: tuple[bytes, ...]
+        self,
+        number: int,
+        env: Pairs,
+        user_wins: Pairs,
+        prefix: tuple[bytes, ...],
+        task_dir_root: str,
+        files: Files,
     ) -> None:
         self.number = number
         self.env, self.user_wins, self.prefix = dict(env), dict(user_wins), prefix
+        self.task_dir_root, self.files = encode(task_dir_root), files
         self.queue: deque[Queued] = deque()
         self.pid = 0
         self.plan: Plan | None = None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from actors.launcher.bodies import Output, Pairs, Template
+    from actors.launcher.lanes import Files
 
 _COMPANY_S = 0.005
 # A lane with this many tasks ahead needs no answer soon, and each one costs the worker as much as
@@ -154,9 +155,15 @@ class Launcher:
         self._bodies.pop(key, None)  # tasks that are queued keep it alive
 
     def _open_lane(
-        self, lane: int, env: Pairs, user_wins: Pairs, prefix: tuple[bytes, ...]
+        self,
+        lane: int,
+        env: Pairs,
+        user_wins: Pairs,
+        prefix: tuple[bytes, ...],
+        task_dir_root: str,
+        files: Files,
     ) -> None:
-        self._lanes[lane] = Lane(lane, env, user_wins, prefix)
+        self._lanes[lane] = Lane(lane, env, user_wins, prefix, task_dir_root, files)
 
     def _close_lane(self, lane: int) -> None:
         self._lanes.pop(lane, None)  # what it runs keeps it alive

@@ -10,13 +10,12 @@ import errno
 import os
 import signal
 
-from actors.launcher.bodies import Body
 from actors.launcher.files import (
     create_output,
     make_directories,
     make_task_directory,
     remove_tree,
-    write_script,
+    write_new,
 )
 from actors.launcher.programs import SHELL, Programs, cannot_execute, describe, text
 
@@ -89,8 +88,8 @@ class Starter:
         argv = plan.argv
         files: list[int] = []
         try:
-            if body.task_dir_root or body.script:
-                task_dir = self._make_task_dir(body, env)
+            if plan.task_dir_root or body.script:
+                task_dir = self._make_task_dir(plan)
                 if body.script:
                     argv = [*argv, task_dir + b"/" + _SCRIPT_FILE]
             if not body.directories_exist:
@@ -167,17 +166,20 @@ class Starter:
                 elif error.errno != errno.ENOENT or not self._programs.forget(argv[0], env):
                     raise
 
-    def _make_task_dir(self, body: Body, env: dict[bytes, bytes]) -> bytes:
-        path = b""
+    def _make_task_dir(self, plan: Plan) -> bytes:
+        path, env, script = b"", plan.env, plan.body.script
         try:
-            path = make_task_directory(body.task_dir_root)
-            if body.script:
-                write_script(path + b"/" + _SCRIPT_FILE, body.script)
+            path = make_task_directory(plan.task_dir_root)
+            if script:
+                write_new(path + b"/" + _SCRIPT_FILE, script, 0o700)
+            for variable, name, content in plan.files:
+                env[variable] = path + b"/" + name
+                write_new(env[variable], content, 0o600)
         except (OSError, ValueError) as error:
             if path:
                 remove_tree(path)
             raise _refusal(
-                False, "Cannot create task directory in", body.task_dir_root, error
+                False, "Cannot create task directory in", plan.task_dir_root, error
             ) from None
         env[b"HQ_TASK_DIR"] = path
         env[b"HQ_ERROR_FILENAME"] = path + b"/" + ERROR_FILE

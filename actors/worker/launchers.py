@@ -348,8 +348,9 @@ def _encode(order: Order) -> tuple[object, ...]:
             )
         case DropBody(_, key):
             return frames.DROP, key
-        case OpenLane(_, lane, env, user_wins, prefix):
-            return frames.OPEN, lane, env, user_wins, prefix
+        case OpenLane(_, lane, env, user_wins, prefix, task_dir_root, files):
+            texts = tuple((file.variable, file.name, file.content) for file in files)
+            return frames.OPEN, lane, env, user_wins, prefix, task_dir_root, texts
         case CloseLane(_, lane):
             return frames.CLOSE, lane
         case TakeBack(_, seq, tasks):

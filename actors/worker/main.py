@@ -26,7 +26,7 @@ from actors.worker.supervisor import Supervisor, open_mailbox
 from hqtrio import __version__
 from hqtrio.errors import InputError, Unreachable
 from hqtrio.messages.worker import ToWorker
-from hqtrio.model.resources import CPUS, UNIT
+from hqtrio.model.resources import CPUS, UNIT, Descriptor
 from hqtrio.model.worker import WorkerConfig
 from hqtrio.net.access import read_access
 from hqtrio.net.connection import Connection
@@ -62,12 +62,13 @@ async def run_worker(
         raise InputError("--heartbeat: the interval must be longer than 150 ms")
     if not 0.0 <= settings.min_utilization <= 1.0:
         raise InputError("Minimal utilization has to be in the interval [0.0, 1.0].")
+    manager = find_manager(settings.manager, os.environ)
+    descriptor = describe(settings, under_slurm=manager.name == "SLURM")
     if read_access(settings.server_dir, "worker").endpoint("worker").secret_key is None:
         log.warning("No worker key: Unauthenticated and unencrypted connection to server")
-    manager = find_manager(settings.manager, os.environ)
     with open_places(settings.work_dir) as places:
         kill_leftovers(places.work_dir)
-        config = _configure(settings, manager, places)
+        config = _configure(settings, manager, places, descriptor)
         cores = next(pool.size for pool in config.descriptor.pools if pool.resource == CPUS)
         machine = WorkerMachine(
             config,
@@ -107,14 +108,16 @@ async def _connect(server_dir: Path) -> AsyncIterator[Connection[ToWorker]]:
         yield connection
 
 
-def _configure(settings: WorkerSettings, manager: Manager, places: Places) -> WorkerConfig:
+def _configure(
+    settings: WorkerSettings, manager: Manager, places: Places, descriptor: Descriptor
+) -> WorkerConfig:
     hostname = settings.hostname or socket.gethostname()
     return WorkerConfig(
         hostname=hostname,
         listen_address=hostname,
         work_dir=str(places.work_dir),
         group=settings.group or manager.job_id or "default",
-        descriptor=describe(settings, under_slurm=manager.name == "SLURM"),
+        descriptor=descriptor,
         heartbeat_s=settings.heartbeat_s,
         idle_timeout_s=settings.idle_timeout_s,
         time_limit_s=settings.time_limit_s,

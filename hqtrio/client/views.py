@@ -41,6 +41,10 @@ class Task:
         return TaskState(self.row.state)
 
     @property
+    def is_multi_node(self) -> bool:
+        return any(request.nodes for request in self.variants)
+
+    @property
     def paths(self) -> TaskPaths | None:
         """Paths of the last execution; None for a task that never started, or was aborted."""
         if self.row.started_at is None or self.state is TaskState.ABORTED:

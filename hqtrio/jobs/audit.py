@@ -32,11 +32,16 @@ def _check_job(tables: Tables, job: Job, releasing: bool) -> None:
     assert job.numbering.count == len(job.states), job.id
     assert sum(block.count for block in job.blocks) == len(job.states), job.id
     assert (job.completed_at is not None) == job.terminated, job.id
-    assert not tables.exceeded(job) or not job.active, job.id
+    # To an open job tasks may be added after too many have failed.
+    assert not tables.exceeded(job) or not job.active or job.head.is_open, job.id
     failed = {p for p, state in enumerate(job.states) if state == FAILED}
     assert failed == set(job.errors), job.id
     for position in job.running():
         assert job.executions.get(position).worker, (job.id, position)
+    for position, workers in job.gangs.items():
+        assert job.states[position] != WAITING, (job.id, position)
+        assert job.executions.get(position).worker == workers[0], (job.id, position)
+        assert len(set(workers)) == len(workers), (job.id, position)
     for index, block in enumerate(job.blocks):
         assert block.first == job.firsts[index], (job.id, index)
         states = job.states[block.first : block.first + block.count]

@@ -18,7 +18,8 @@ from hqtrio.model.task import TaskBody, TaskSettings
 
 @dataclass(slots=True, eq=False)
 class ArrayBlock:
-    """Tasks of one array. `waits` counts the groups that must finish first."""
+    """Tasks of one array. `waits` counts the groups that must finish first; `depth` is how many of
+    them, one after another, there were at submit."""
 
     first: int
     count: int
@@ -35,6 +36,12 @@ class ArrayBlock:
     feeds: list[int] = field(default_factory=list)  # blocks of the job that wait for this one
     dead: bool = False  # none of its tasks will start any more
     done: bool = False  # its body is not needed any more
+    depth: int = 0
+
+    @property
+    def chain(self) -> int:
+        """How many unfinished tasks its own wait for, one after another, as far as is known."""
+        return self.depth if self.waits else 0
 
     def entries(self, place: int) -> EntrySlice | None:
         """The entries from `place` on, shared with everybody else who has them."""
@@ -60,6 +67,7 @@ class GraphBlock:
         "bodies",
         "body_of",
         "dead",
+        "depths",
         "edge_next",
         "edge_to",
         "first",
@@ -95,6 +103,7 @@ class GraphBlock:
         self.settings_of = array("I")
         self.uses = array("I")  # active tasks of each body
         self.unmet = array("I")
+        self.depths = array("I")  # longest chain of unfinished predecessors at submit
         self.needs = array("Q")  # numbers
         self.needs_from = array("I", [0])
         self.head = array("i")
@@ -109,6 +118,10 @@ class GraphBlock:
     def needs_of(self, place: int) -> tuple[int, ...]:
         """The numbers of the tasks that must finish first."""
         return tuple(self.needs[self.needs_from[place] : self.needs_from[place + 1]])
+
+    def chain(self, place: int) -> int:
+        """How many unfinished tasks it waits for, one after another, as far as is known."""
+        return self.depths[place] if self.unmet[place] else 0
 
     def needs_count(self, place: int) -> int:
         return self.needs_from[place + 1] - self.needs_from[place]

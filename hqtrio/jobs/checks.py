@@ -7,16 +7,15 @@ from typing import Final
 
 from hqtrio.errors import InputError
 from hqtrio.model.job import JobHead
-from hqtrio.model.resources import Policy, Request, Variants
+from hqtrio.model.requests import validate_variants
+from hqtrio.model.resources import Variants
 from hqtrio.model.task import NEVER_RESTART, TaskBody, TaskSettings
 
-VARIANTS_MAX: Final = 32
 KEY_BYTES_MAX: Final = 64
 NAME_MAX: Final = 4096
 CRASH_LIMIT_MAX: Final = 65535
 REASON_BYTES_MAX: Final = 200
 _NEEDS_MAX: Final = 256
-_AMOUNT_MAX: Final = 2**32 * 10_000
 
 
 def check_head(head: JobHead) -> None:
@@ -50,38 +49,6 @@ def check_body(body: TaskBody) -> None:
 
 
 def check_variants(variants: Variants) -> None:
-    if not variants:
-        raise InputError("A task needs at least one resource request.")
-    if len(variants) > VARIANTS_MAX:
-        raise InputError(f"Too many resource variants: {len(variants)}, at most {VARIANTS_MAX}.")
-    multi = [request.nodes > 0 for request in variants]
-    if any(multi) and not all(multi):
-        raise InputError("Resources mixes multi-node and non-multi-node requests")
-    if any(multi) and len(variants) > 1:
-        raise InputError("A multi-node task can have only one resource variant.")
-    for request in variants:
-        _check_request(request)
-
-
-def _check_request(request: Request) -> None:
-    if not 0 <= request.nodes < 2**32:
-        raise InputError(f"A task cannot run on {request.nodes} nodes.")
-    if not (isfinite(request.time_s) and request.time_s >= 0):
-        raise InputError(f"A time request of {request.time_s} s is not possible.")
-    if not 0 < request.weight <= _AMOUNT_MAX:
-        raise InputError("The weight of a request must be positive.")
-    if not request.needs and not request.nodes:
-        raise InputError("A request must name at least one resource.")
-    if len(request.needs) > _NEEDS_MAX:
+    validate_variants(variants)
+    if max(len(request.needs) for request in variants) > _NEEDS_MAX:
         raise InputError(f"A request names at most {_NEEDS_MAX} resources.")
-    names = set()
-    for need in request.needs:
-        if not need.resource:
-            raise InputError("A request names a resource without a name.")
-        if need.resource in names:
-            raise InputError(f"Resource {need.resource} is requested twice.")
-        names.add(need.resource)
-        if need.policy != Policy.ALL and not 0 < need.amount <= _AMOUNT_MAX:
-            if need.amount == 0:
-                raise InputError("Zero resources cannot be requested")
-            raise InputError(f"An amount of {need.amount} is not possible.")

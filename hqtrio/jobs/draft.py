@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from typing import Final
 
 from hqtrio.errors import InputError, RemoteFault
@@ -64,6 +65,8 @@ class Draft:
         self._graph = GraphBlock()
         self._graph_numbers = Numbering()  # positions are places in the graph
         self._array_numbers = Numbering()
+        self._array_firsts: list[int] = []  # position of each array among those numbers
+        self._array_depths: list[int] = []
         self._entries: dict[int, _Entries] = {}
         self._tasks = 0
         self.bytes = 0
@@ -89,12 +92,21 @@ class Draft:
         if any(not 0 <= need < index for need in spec.needs):
             raise InputError(f"Array {index} can only need arrays before it.")
         self._count(spec.count)
+        self._array_firsts.append(self._array_numbers.count)
+        self._array_depths.append(self._depth(spec))
         self._array_numbers.accept(spec.ranges)
         for given in spec.ranges:
             self._refuse_twice(self._array_numbers.clash([given]))
             self._array_numbers.add(*given)
         if spec.entries or spec.entry_ends:
             self._add_entries(index, spec.entries, spec.entry_ends)
+
+    def _depth(self, spec: ArraySpec) -> int:
+        """How many arrays with tasks it waits for, one after another."""
+        arrays = self.submit.arrays
+        return max(
+            (self._array_depths[need] + 1 for need in spec.needs if arrays[need].count), default=0
+        )
 
     def _add_entries(self, index: int, entries: bytes, entry_ends: bytes) -> None:
         self.bytes += len(entries) + len(entry_ends)
@@ -143,19 +155,21 @@ class Draft:
         if number <= numbers.largest and numbers.position(number) >= 0:
             self._refuse_twice(number)
         place = len(block.body_of)
-        unmet = 0
+        unmet = depth = 0
         if task.needs:
             needs = task.needs if len(task.needs) == 1 else tuple(dict.fromkeys(task.needs))
+            depths = block.depths
             for need in needs:
                 producer = numbers.position(need)
                 if producer >= 0:
                     block.edge_to.append(place)
                     block.edge_next.append(block.head[producer])
                     block.head[producer] = len(block.edge_to) - 1
-                elif self._is_elsewhere(need):
-                    block.outside.append((need, place))
+                    if depths[producer] >= depth:
+                        depth = depths[producer] + 1
                 else:
-                    raise InputError(f"Invalid dependency on {need}")
+                    depth = max(depth, self._chain_elsewhere(need))
+                    block.outside.append((need, place))
             block.needs.extend(needs)
             unmet = len(needs)
         numbers.add(number)
@@ -165,15 +179,20 @@ class Draft:
         block.variants_of.append(variants)
         block.settings_of.append(settings)
         block.unmet.append(unmet)
+        block.depths.append(depth)
         block.needs_from.append(len(block.needs))
         block.head.append(-1)
 
-    def _is_elsewhere(self, number: int) -> bool:
-        if not 0 <= number <= MAX_NUMBER:
-            return False
-        if self._array_numbers.position(number) >= 0:
-            return True
-        return self._job is not None and self._job.numbering.position(number) >= 0
+    def _chain_elsewhere(self, number: int) -> int:
+        """How long a chain of unfinished tasks ends with this one, which is not of the graph."""
+        if 0 <= number <= MAX_NUMBER:
+            place = self._array_numbers.position(number)
+            if place >= 0:
+                return self._array_depths[bisect_right(self._array_firsts, place) - 1] + 1
+            position = -1 if self._job is None else self._job.numbering.position(number)
+            if self._job is not None and position >= 0:
+                return self._job.chain_through(position)
+        raise InputError(f"Invalid dependency on {number}")
 
     def _count(self, more: int) -> None:
         self._tasks += more
@@ -226,9 +245,7 @@ class Draft:
             if not ranges and spec.count:
                 ranges = ((largest + 1, spec.count, 1),)
                 largest += spec.count
-            self._create_array(
-                job, spec, ranges, self._entries.get(index), first_block, resolver, bodies
-            )
+            self._create_array(job, index, ranges, first_block, resolver, bodies)
         doomed: list[int] = []
         if self._graph.count:
             doomed = self._create_graph(job, resolver)
@@ -240,13 +257,13 @@ class Draft:
     def _create_array(
         self,
         job: Job,
-        spec: ArraySpec,
+        index: int,
         ranges: Ranges,
-        entries: _Entries | None,
         first_block: int,
         resolver: Resolver,
         bodies: BodyNumbers,
     ) -> None:
+        spec, entries = self.submit.arrays[index], self._entries.get(index)
         block = ArrayBlock(
             first=job.count,
             count=spec.count,
@@ -258,6 +275,7 @@ class Draft:
             active=spec.count,
             unfinished=spec.count,
             done=not spec.count,
+            depth=self._array_depths[index],
         )
         if entries is not None:
             block.blob = bytes(entries.blob)

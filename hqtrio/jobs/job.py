@@ -53,6 +53,7 @@ class Job:
         "errors",
         "executions",
         "firsts",
+        "gangs",
         "head",
         "id",
         "instances",
@@ -84,6 +85,7 @@ class Job:
         self.instances: dict[int, int] = {}  # of tasks that are past their first
         self.crashes: dict[int, int] = {}
         self.errors: dict[int, str] = {}
+        self.gangs: dict[int, tuple[int, ...]] = {}  # all workers of multi-node tasks, root first
         self.ran: dict[int, None] = {}  # workers that ran tasks
         self.blocks: list[Block] = []
         self.firsts: list[int] = []  # block.first of each
@@ -118,6 +120,15 @@ class Job:
         if isinstance(block, ArrayBlock):
             return block.settings
         return block.settings[block.settings_of[position - block.first]]
+
+    def chain_through(self, position: int) -> int:
+        """How long a chain of unfinished tasks ends with this one; 0 if it has ended itself."""
+        if self.states[position] >= FINISHED:
+            return 0
+        block = self.block_at(position)
+        if isinstance(block, ArrayBlock):
+            return block.chain + 1
+        return block.chain(position - block.first) + 1
 
     def swept_at(self, position: int) -> float | None:
         """When a task ended that ended with all others."""
@@ -176,6 +187,7 @@ class Job:
         self.counts[WAITING] += 1
         self.states[position] = WAITING
         self.executions.put(position, Execution())
+        self.gangs.pop(position, None)
         instance = self.instances.get(position, 0) + 1
         self.instances[position] = instance
         return instance

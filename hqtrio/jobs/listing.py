@@ -221,7 +221,7 @@ def _task_row(job: Job, number: int, position: int, tables: _Interned) -> TaskRo
         number=number,
         state=state,
         instance=job.instances.get(position, 0),
-        workers=(run.worker,) if run.worker else (),
+        workers=job.gangs.get(position) or ((run.worker,) if run.worker else ()),
         started_at=run.started if run.worker else None,
         ended_at=ended if state > WAITING + 1 and ended else None,
         error=job.errors.get(position, ""),

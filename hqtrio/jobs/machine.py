@@ -20,6 +20,7 @@ from hqtrio.jobs.effects import (
     StopServer,
 )
 from hqtrio.jobs.explain import explain_task
+from hqtrio.jobs.gangs import drop_node, part_in_gang
 from hqtrio.jobs.job import CANCELLED, Job
 from hqtrio.jobs.listing import job_details, job_row, task_page
 from hqtrio.jobs.reports import apply_ended, apply_loss, apply_started
@@ -42,6 +43,7 @@ from hqtrio.messages.records import (
 from hqtrio.messages.scheduling import (
     AdmitWorker,
     FromScheduler,
+    NodeLost,
     Receipt,
     RefuseWorker,
     StopWorker,
@@ -94,6 +96,8 @@ class JobBook:
                 self._arrived(event, now)
             case WorkerGone():
                 self._lost(event, now)
+            case NodeLost():
+                drop_node(self._tables, event)
             case TasksBounced():
                 pass  # the scheduler has them again, and for users they never stopped waiting
             case SessionEnded(session):
@@ -172,9 +176,9 @@ class JobBook:
 
     def _reported(self, event: TasksReported, now: Now) -> None:
         for started in event.started:
-            apply_started(self._tables, event.worker, started, now.wall)
+            apply_started(self._tables, event.worker, started, now.wall, event.gangs)
         for ended in event.ended:
-            apply_ended(self._tables, event.worker, ended, now.wall)
+            apply_ended(self._tables, event.worker, ended, now.wall, event.gangs)
         receipt = Receipt(event.worker, event.attachment, event.report)
         self._tables.out.effects.append(Receipted(receipt))
 
@@ -352,13 +356,13 @@ class JobBook:
         return ask.JobRows(tuple(rows), len(self._tables.jobs), False, tuple(unknown))
 
     def _list_workers(self, request: ask.ListWorkers) -> ask.WorkerRows:
-        workers = self._tables.workers
+        tables, workers = self._tables, self._tables.workers
         numbers, more, unknown = page(
             request.workers, workers.last, list(workers.entries), request.after, request.limit
         )
-        return ask.WorkerRows(
-            tuple(workers.entries[number].row() for number in numbers), more, unknown
-        )
+        entries = [workers.entries[number] for number in numbers]
+        rows = tuple(entry.row(part_in_gang(tables, entry)) for entry in entries)
+        return ask.WorkerRows(rows, more, unknown)
 
     def _explain(self, request: ask.ExplainTask) -> ask.TaskExplained:
         jobs = self._tables.jobs

@@ -15,6 +15,10 @@ from hqtrio.messages.scheduling import Body, TasksReady
 SLICE: Final = 2000  # runs, or tasks with bodies of their own, announced before others get a turn
 
 
+# Tasks that start together and differ in depth alone make at most so many announcements more.
+_STEPS_MAX: Final = 8
+
+
 class BodyNumbers:
     """Numbers for task bodies, never used twice."""
 
@@ -62,6 +66,7 @@ def _ready(
         instance,
         block.entries(place),
         gates=bool(block.feeds),
+        depth=block.depth,
     )
 
 
@@ -134,8 +139,10 @@ def _announce_graph(
 ) -> None:
     first, body_of, variants_of = block.first, block.body_of, block.variants_of
     settings_of, number, instances = block.settings_of, job.numbering.number, job.instances
+    depths = block.depths
     base = task_id(job.id, 0)
-    alike: dict[tuple[int, int, int, int], Runs] = {}
+    step = _depth_step([depths[position - first] for position in positions])
+    alike: dict[tuple[int, int, int, int, int], Runs] = {}
     for position in positions:
         place = position - first
         key = (
@@ -143,6 +150,7 @@ def _announce_graph(
             variants_of[place],
             settings_of[place],
             instances.get(position, 0) if instances else 0,
+            depths[place] // step,
         )
         task = base + number(position)
         runs = alike.get(key)
@@ -153,7 +161,7 @@ def _announce_graph(
         else:
             runs.append((task, 1))
     made = block.made
-    for (index, variants, settings, instance), runs in alike.items():
+    for (index, variants, settings, instance, steps), runs in alike.items():
         body = made.get(index)
         if body is None:
             body = made[index] = Body(numbers.take(), job.id, block.content(index))
@@ -165,5 +173,11 @@ def _announce_graph(
                 tuple(runs),
                 instance,
                 gates=bool(block.needs),
+                depth=steps * step,
             )
         )
+
+
+def _depth_step(depths: list[int]) -> int:
+    """Depths that differ by less are one: as exact as a few announcements can be."""
+    return (max(depths) - min(depths)) // _STEPS_MAX + 1

@@ -16,6 +16,7 @@ from hqtrio.ids import NUMBER_BITS, NUMBER_MASK, task_id
 from hqtrio.jobs.blocks import ArrayBlock
 from hqtrio.jobs.endings import NEVER_RESTART_TEXT, crash_text, error_text
 from hqtrio.jobs.executions import PAGE_BITS, PAGE_MASK, ROW, ROW_BYTES, Execution
+from hqtrio.jobs.gangs import Gangs, form_gangs
 from hqtrio.jobs.job import ABORTED, FAILED, FINISHED, RUNNING, WAITING, Job, Runs
 from hqtrio.jobs.release import announce, release
 from hqtrio.jobs.tables import Tables, name_runs
@@ -61,8 +62,10 @@ class Consequences:
 # --- started
 
 
-def apply_started(tables: Tables, worker: int, fact: Started, wall: float) -> None:
-    """The tasks run."""
+def apply_started(
+    tables: Tables, worker: int, fact: Started, wall: float, gangs: Gangs = ()
+) -> None:
+    """The tasks run; those of the `gangs` on all of their workers."""
     try:
         tasks, instances = read_u64(fact.tasks), read_u32(fact.instances)
         dates = _dates(read_f64(fact.ages), wall)
@@ -107,6 +110,7 @@ def apply_started(tables: Tables, worker: int, fact: Started, wall: float) -> No
             u64(compress(tasks, kept)),
             u32(compress(instances, kept)),
             f64(compress(dates, kept)),
+            form_gangs(tables, worker, gangs),
         )
     )
 
@@ -114,7 +118,7 @@ def apply_started(tables: Tables, worker: int, fact: Started, wall: float) -> No
 # --- ended
 
 
-def apply_ended(tables: Tables, worker: int, fact: Ended, wall: float) -> None:
+def apply_ended(tables: Tables, worker: int, fact: Ended, wall: float, gangs: Gangs = ()) -> None:
     """The executions are over, with everything that follows for others."""
     try:
         tasks, instances = read_u64(fact.tasks), read_u32(fact.instances)
@@ -191,7 +195,8 @@ def apply_ended(tables: Tables, worker: int, fact: Ended, wall: float) -> None:
         entry.last_task, entry.last_task_at = tasks[last - 1], started[last - 1]
     _record_again(tables, follow)
     if any(kept) or follow.failed:
-        _record_ended(tables, worker, fact, kept, started, ended, follow, wall)
+        formed = form_gangs(tables, worker, gangs)
+        _record_ended(tables, worker, fact, kept, started, ended, follow, wall, formed)
     _tell(tables, follow)
 
 
@@ -254,6 +259,7 @@ def _record_ended(
     ended: array[float],
     follow: Consequences,
     wall: float,
+    gangs: tuple[tuple[int, tuple[int, ...]], ...] = (),
 ) -> None:
     """One record of the rows that counted and of all that follows from them."""
     if follow.failed or kept.count(0):
@@ -296,6 +302,7 @@ def _record_ended(
             u64(first for first, _ in follow.aborted),
             u32(count for _, count in follow.aborted),
             tuple(follow.swept),
+            gangs,
         )
     )
 

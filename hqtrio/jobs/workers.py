@@ -27,9 +27,10 @@ class WorkerEntry:
     last_task: int | None = None
     last_task_at: float = 0.0
     running: int = 0
+    gang: int = 0  # the latest multi-node task that it was a node of
 
-    def row(self) -> WorkerRow:
-        """As clients see it."""
+    def row(self, multi_node: bool | None) -> WorkerRow:
+        """As clients see it; `multi_node` tells its part in the multi-node task that it is in."""
         return WorkerRow(
             id=self.id,
             config=self.config,
@@ -40,6 +41,7 @@ class WorkerEntry:
             last_task_at=None if self.last_task is None else self.last_task_at,
             assigned_tasks=self.running,
             running_tasks=self.running,
+            multi_node=multi_node,
         )
 
 

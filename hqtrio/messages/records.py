@@ -74,12 +74,16 @@ class SubmitDropped(Value, frozen=True, tag=9):
 
 
 class TasksStarted(Value, frozen=True, tag=10):
-    """Columns: tasks u64, instances u32, at f64."""
+    """Columns: tasks u64, instances u32, at f64.
+
+    `gangs` holds the multi-node ones among them, each with all its workers, root first.
+    """
 
     worker: int
     tasks: bytes
     instances: bytes
     at: bytes
+    gangs: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 class TasksEnded(Value, frozen=True, tag=11):
@@ -89,6 +93,7 @@ class TasksEnded(Value, frozen=True, tag=11):
     then the rows ended, then every active task of the jobs in `swept` became ABORTED. Columns:
     tasks u64, instances u32, states u8 (model.task.TaskState), started f64 (0: it never did),
     ended f64, cpu_s f32, peak_kib u32. `errors` holds (row, text). `at` dates the aborts.
+    `gangs` as in TasksStarted, of rows whose start has no record of its own.
     """
 
     worker: int
@@ -104,6 +109,7 @@ class TasksEnded(Value, frozen=True, tag=11):
     aborted_firsts: bytes = b""
     aborted_counts: bytes = b""
     swept: tuple[int, ...] = ()
+    gangs: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 class TasksRequeued(Value, frozen=True, tag=12):
@@ -152,6 +158,14 @@ class TasksTakenBack(Value, frozen=True, tag=17):
     tasks: bytes
 
 
+class NodeDropped(Value, frozen=True, tag=18):
+    """The multi-node task runs on without this worker, which is gone and was not its root."""
+
+    task: int
+    instance: int
+    worker: int
+
+
 Record = (
     JobOpened
     | JobClosed
@@ -170,4 +184,5 @@ Record = (
     | WorkerLost
     | TasksShipped
     | TasksTakenBack
+    | NodeDropped
 )

@@ -51,6 +51,17 @@ class TasksReported:
     report: int
     started: tuple[Started, ...]
     ended: tuple[Ended, ...]
+    # Multi-node tasks among the started ones: packed id, and all its workers, root first.
+    gangs: tuple[tuple[int, tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """A multi-node task goes on without this worker, which is gone and was not its root."""
+
+    task: int
+    instance: int
+    worker: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ class TasksBounced:
     tasks: tuple[int, ...]
 
 
-FromScheduler = WorkerArrived | WorkerGone | TasksReported | TasksBounced
+FromScheduler = WorkerArrived | WorkerGone | TasksReported | TasksBounced | NodeLost
 
 
 # --- up: what the job book tells the scheduler
@@ -81,7 +92,8 @@ class TasksReady:
     """These tasks may start: runs `(first task id, count)` of one class, priority and body.
 
     All have `instance`. `entries` holds one item per task in the order of the runs, or nothing.
-    With `gates`, other tasks may wait for the end of these.
+    With `gates`, other tasks may wait for the end of these. `depth` is how many tasks the longest
+    chain of unfinished predecessors had at submit: of graphs that were begun the rest comes first.
     """
 
     variants: Variants
@@ -91,6 +103,7 @@ class TasksReady:
     instance: int = 0
     entries: EntrySlice | None = None
     gates: bool = False
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,11 +74,14 @@ Fact = Started | Ended | Closed | Bounced | Retracted
 
 
 class HeldSlot(Value, frozen=True):
+    """As in Grant; `draining` also if it may go on after all."""
+
     slot: int
     variants: Variants
     variant: int
     claim: Claim
     draining: bool = False
+    nodes: tuple[str, ...] = ()
 
 
 class Held(Value, frozen=True):
@@ -179,12 +182,17 @@ class Forget(Value, frozen=True, tag=5):
 
 
 class Grant(Value, frozen=True, tag=6):
-    """A slot: this claim serves tasks of this class in this variant, one after another."""
+    """A slot: this claim serves tasks of this class in this variant, one after another.
+
+    The slot of a multi-node task claims nothing: it has the whole worker, which is the root, and
+    `nodes` are the full host names of all its workers, root first. Such a slot runs one task.
+    """
 
     slot: int
     klass: int
     variant: int
     claim: Claim
+    nodes: tuple[str, ...] = ()
 
 
 class Enqueue(Value, frozen=True, tag=7):
@@ -211,9 +219,13 @@ class Retract(Value, frozen=True, tag=8):
 
 
 class Drain(Value, frozen=True, tag=9):
-    """These slots (u32) pull nothing more and close when they are empty."""
+    """These slots (u32) pull nothing more and close when they are empty.
+
+    With `count`, that many of them close, whichever are empty first, and the others then go on.
+    """
 
     slots: bytes
+    count: int = 0
 
 
 class Undrain(Value, frozen=True, tag=10):
@@ -229,10 +241,14 @@ class Cancel(Value, frozen=True, tag=11):
 
 
 class Ack(Value, frozen=True, tag=12):
-    """The server's loop has handled reports up to `seen`; those up to `durable` are receipted."""
+    """The server's loop has handled reports up to `seen`; those up to `durable` are receipted.
+
+    Starts, and ends in slots that go on, may be held back for `pace_s`: many workers report.
+    """
 
     seen: int
     durable: int
+    pace_s: float = 0.0
 
 
 class Stop(Value, frozen=True, tag=13):

@@ -123,10 +123,11 @@ def plan_lane(variants: Variants, variant: int, claim: Claim, pin: PinMode, site
                 env[b"HQ_CPUS"] = _labels(cpus)
             if cpus.amount % UNIT == 0:
                 user_wins[b"OMP_NUM_THREADS"] = b"%d" % (cpus.amount // UNIT)
-        if NVIDIA in shares:
+        # Devices without identity (a sum) cannot be chosen; an empty list would hide them all.
+        if NVIDIA in shares and shares[NVIDIA].labels:
             env[b"CUDA_VISIBLE_DEVICES"] = _labels(shares[NVIDIA])
             env[b"CUDA_DEVICE_ORDER"] = b"PCI_BUS_ID"
-        if AMD in shares:
+        if AMD in shares and shares[AMD].labels:
             env[b"ROCR_VISIBLE_DEVICES"] = _labels(shares[AMD])
     if pin != PinMode.NONE:
         ids = env.get(b"HQ_CPUS", b"")

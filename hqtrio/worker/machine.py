@@ -142,6 +142,7 @@ class WorkerMachine:
         if self._end is not None and self._end.cap_at <= at:
             self._end = replace(self._end, cap_at=inf, overdue=True)
         self._lanes.tick(at)
+        self._reports.tick(at)
         return self._take_effects()
 
     def end_batch(self, now: Now) -> Sequence[Effect]:
@@ -150,7 +151,7 @@ class WorkerMachine:
         self._effects += self._lanes.settle(at)
         if self._end is None:
             if self._joined and self._reports.pending:
-                self._say(*self._reports.flush(at))
+                self._say(*self._reports.flush_at_pace(at, self._lanes.waiting))
             if self._leaving and not self._lanes.busy:
                 self._end_self(1, "the server is lost and the last task has ended", at)
                 self._effects += self._lanes.settle(at)
@@ -165,7 +166,9 @@ class WorkerMachine:
         if self._exited:
             return inf
         deadline = min(self._connect_at, self._lanes.ends_at, self._lanes.next_deadline())
-        return deadline if self._end is None else min(deadline, self._end.cap_at)
+        if self._end is not None:
+            return min(deadline, self._end.cap_at)
+        return min(deadline, self._reports.due_at) if self._joined else deadline
 
     def _take_effects(self) -> Sequence[Effect]:
         effects, self._effects = self._effects, []
@@ -231,8 +234,8 @@ class WorkerMachine:
                 self._join(message, at)
             case Rejected(reason):
                 self._end_self(1, f"the server refused the registration: {reason}", at)
-            case Ack(seen, durable):
-                self._reports.acknowledge(seen, durable)
+            case Ack(seen, durable, pace_s):
+                self._reports.acknowledge(seen, durable, pace_s)
                 lanes.seen()
             case Stop(reason):
                 self._end_self(0, f"told to stop ({reason_text(reason)})", at)

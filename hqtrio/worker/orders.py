@@ -60,10 +60,20 @@ class DropBody:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskFile:
+    """A file that an execution finds in its task directory; the variable holds its path."""
+
+    variable: bytes
+    name: bytes
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class OpenLane:
     """`env` overrides the body's; `user_wins` are set only where the body has no such name.
 
-    `prefix` goes before the command (taskset).
+    `prefix` goes before the command (taskset). With `task_dir_root` each execution has a private
+    directory there, also if its body wants none, with these `files`.
     """
 
     launcher: int
@@ -71,6 +81,8 @@ class OpenLane:
     env: tuple[tuple[bytes, bytes], ...] = ()
     user_wins: tuple[tuple[bytes, bytes], ...] = ()
     prefix: tuple[bytes, ...] = ()
+    task_dir_root: str = ""
+    files: tuple[TaskFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

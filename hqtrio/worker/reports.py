@@ -1,8 +1,9 @@
 """What the worker has to tell, and what it told without receipt yet.
 
 Facts collect in columns; a report leaves at once while fewer than WINDOW of its predecessors are
-unseen by the server's loop, else the facts wait for company. Every report is kept until the server
-says that it is durable.
+unseen by the server's loop, else the facts wait for company. A server with many workers asks them
+for fewer reports: then facts that nobody acts on, and those are nearly all while enough work lies
+ahead here, wait a while. Every report is kept until the server says that it is durable.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hqtrio.messages.worker import Bounced, Closed, Ended, Fact, Report, Retract
 from hqtrio.model.task import Ending
 
 WINDOW: Final = 4  # reports under way before facts begin to collect
+HELD_BACK_MAX: Final = 0.5  # ends that are held back, relative to the tasks that still wait here
 NEVER: Final = inf  # the start of a task that never started
 _BULK_ENDING: Final = bytes((Ending.FINISHED,))
 
@@ -70,6 +72,9 @@ class Reports:
         self._retracted: list[Retracted] = []
         self._kept: deque[tuple[Report, float]] = deque()
         self._seq = self._seen = 0
+        self._pace_s = 0.0
+        self._is_urgent = False  # among the facts is one that the server acts on
+        self._due_at = inf  # when facts that are held back leave
 
     # --- facts
 
@@ -95,6 +100,8 @@ class Reports:
         if self._started:
             self._started.pop(task, None)
         rows = self._ended
+        if ending is not Ending.FINISHED:
+            self._is_urgent = True
         if text:
             rows.texts.append((len(rows.tasks), text))
         rows.tasks.append(task)
@@ -122,14 +129,17 @@ class Reports:
 
     def close(self, slot: int) -> None:
         """The slot is no more."""
+        self._is_urgent = True
         self._closed.append(slot)
 
     def bounce(self, task: int, instance: int, reason: str) -> None:
         """The task was shipped here and cannot start here."""
+        self._is_urgent = True
         self._bounced.setdefault(reason, []).append((task, instance))
 
     def retract(self, seq: int, released: Sequence[int]) -> None:
         """Answer a Retract."""
+        self._is_urgent = True
         self._retracted.append(Retracted(seq, u64(released)))
 
     def room(self, window: int) -> int:
@@ -178,6 +188,28 @@ class Reports:
             self._ended.tasks or self._started or self._closed or self._bounced or self._retracted
         )
 
+    @property
+    def due_at(self) -> float:
+        """When facts that are held back have waited long enough."""
+        return self._due_at
+
+    def tick(self, now: float) -> None:
+        """What has waited long enough leaves with the next flush."""
+        if self._due_at <= now:
+            self._is_urgent, self._due_at = True, inf
+
+    def flush_at_pace(self, now: float, waiting: int) -> list[Report]:
+        """The reports that leave at the pace that the server asks for.
+
+        `waiting` is the least number of tasks that lie ahead here for the slots of a class: when
+        they become few, the server has to know.
+        """
+        are_few = len(self._ended.tasks) <= HELD_BACK_MAX * waiting
+        if self._pace_s <= 0.0 or self._is_urgent or not are_few:
+            return self.flush(now)
+        self._due_at = min(self._due_at, now + self._pace_s)
+        return []
+
     def flush(self, now: float, *, window: int = WINDOW) -> list[Report]:
         """The reports that may leave now; facts beyond the window stay for a later one."""
         reports: list[Report] = []
@@ -190,6 +222,8 @@ class Reports:
             reports.append(report)
         if begin:
             self._keep_rows(begin)
+        self._due_at = inf
+        self._is_urgent = self.pending  # they wait for the window only
         return reports
 
     def _has_more(self, begin: int) -> bool:
@@ -213,8 +247,9 @@ class Reports:
             [(row - begin, text) for row, text in old.texts if row >= begin],
         )
 
-    def acknowledge(self, seen: int, durable: int) -> None:
+    def acknowledge(self, seen: int, durable: int, pace_s: float = 0.0) -> None:
         """The server's loop handled reports up to `seen`; up to `durable` nothing can be lost."""
+        self._pace_s = pace_s
         self._seen = min(max(self._seen, seen, durable), self._seq)
         while self._kept and self._kept[0][0].seq <= durable:
             self._kept.popleft()
@@ -224,6 +259,7 @@ class Reports:
 
         They count as seen: the connection that is about to carry them starts with a clean window.
         """
+        self._pace_s = 0.0
         self.flush(now, window=self._seq + len(self._ended.tasks) + 2)
         self._seen = self._seq
         return tuple(_aged(report, now - at) for report, at in self._kept)

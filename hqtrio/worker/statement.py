@@ -35,7 +35,10 @@ def state(
         for t, ran, at in held_back
     ]
     return Held(
-        tuple(HeldSlot(s.number, s.klass.variants, s.variant, s.claim, s.draining) for s in slots),
+        tuple(
+            HeldSlot(s.number, s.klass.variants, s.variant, s.claim, s.drain is not None, s.nodes)
+            for s in slots
+        ),
         u64([row[0] for row in rows]),
         u32([row[1] for row in rows]),
         u32([row[2] for row in rows]),

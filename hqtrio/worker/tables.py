@@ -44,6 +44,7 @@ class Slot:
 
     `tasks` lie in the lane, in order; all have the lane's pin mode. `held_back` counts ends that
     wait before they are reported. `void`: the server knows nothing of it, it only has to empty.
+    The slot of a multi-node task has `nodes`, and is `spent` as soon as it has taken its task.
     """
 
     number: int
@@ -56,9 +57,34 @@ class Slot:
     lane: int = 0
     pin: int = PinMode.NONE
     tasks: dict[int, LaneTask] = field(default_factory=dict)
-    draining: bool = False
+    drain: DrainGroup | None = None
     void: bool = False
     held_back: int = 0
+    nodes: tuple[str, ...] = ()
+    spent: bool = False
+
+    @property
+    def pulls(self) -> bool:
+        """Whether it may take another task."""
+        return self.drain is None and not self.spent
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether it pulls, or will if enough others of its group have closed before it."""
+        return not self.spent and (self.drain is None or self.drain.spares)
+
+
+@dataclass(slots=True, eq=False)
+class DrainGroup:
+    """The open slots that one Drain named. When `wanted` more have closed, the others go on."""
+
+    wanted: int
+    slots: dict[int, Slot] = field(default_factory=dict)
+
+    @property
+    def spares(self) -> bool:
+        """Whether some of the slots will not have to close."""
+        return self.wanted < len(self.slots)
 
 
 @dataclass(slots=True, eq=False)

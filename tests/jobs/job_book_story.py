@@ -16,6 +16,7 @@ from hqtrio.messages.columns import f32, f64, i32, u32, u64
 from hqtrio.messages.scheduling import (
     AdmitWorker,
     BodiesDone,
+    NodeLost,
     RefuseWorker,
     StopWorker,
     TasksCancelled,
@@ -210,14 +211,19 @@ class Story:
         self.running[admit.worker] = {}
         return admit.worker
 
-    def start(self, worker: int, *tasks: tuple[int, int]) -> None:
-        """These ready tasks (default: all) start on the worker."""
+    def start(self, worker: int, *tasks: tuple[int, int], nodes: tuple[int, ...] = ()) -> None:
+        """These ready tasks (default: all) start on the worker; multi-node ones have `nodes`."""
         chosen = {key: self.ready.pop(key) for key in tasks or list(self.ready)}
         self.running[worker].update(chosen)
         self.report(
             worker,
             started=[(key, instance, 0.0) for key, instance in chosen.items()],
+            gangs=[(key, nodes) for key in chosen if nodes],
         )
+
+    def lose_node(self, worker: int, task: tuple[int, int], instance: int = 0) -> None:
+        """The running multi-node task goes on without this worker."""
+        self.tell(NodeLost(task[0] << 32 | task[1], instance, worker))
 
     def end(self, worker: int, *tasks: tuple[int, int], ending=Ending.FINISHED, code=0) -> None:
         """These running tasks (default: all) end."""
@@ -231,7 +237,7 @@ class Story:
         self.start(worker, *tasks)
         self.end(worker, *tasks, ending=ending, code=code)
 
-    def report(self, worker: int, started=(), ended=(), texts=()) -> list:
+    def report(self, worker: int, started=(), ended=(), texts=(), gangs=()) -> list:
         self.reports += 1
         facts_s, facts_e = (), ()
         if started:
@@ -254,7 +260,8 @@ class Story:
                     tuple(texts),
                 ),
             )
-        effects = self.tell(TasksReported(worker, 1, self.reports, facts_s, facts_e))
+        packed = tuple((job << 32 | number, workers) for (job, number), workers in gangs)
+        effects = self.tell(TasksReported(worker, 1, self.reports, facts_s, facts_e, packed))
         receipts = [e for e in effects if isinstance(e, Receipted)]
         assert [r.receipt.report for r in receipts] == [self.reports]
         return effects

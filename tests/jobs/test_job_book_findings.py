@@ -61,3 +61,14 @@ def test_a_task_that_is_requeued_and_aborted_at_once_is_recorded_as_both(story):
     assert list(read_u32(requeued.instances)) == [story.task(job, 1).instance] == [1]
     assert isinstance(ended, TasksEnded) and ended.swept == (job,)
     assert not story.ready
+
+
+def test_an_open_job_takes_tasks_after_too_many_have_failed(story):
+    job = story.open(max_fails=0)
+    story.submit(tasks=graph({1: (), 2: ()}), job=job)
+    worker = story.worker()
+    story.run(worker, (job, 1), ending=Ending.EXITED, code=1)
+    assert story.states(job) == [TaskState.FAILED, TaskState.ABORTED]
+    story.submit(tasks=graph({3: (), 4: ()}), job=job)
+    story.run(worker, (job, 3))
+    assert story.states(job)[2:] == [TaskState.FINISHED, TaskState.WAITING]

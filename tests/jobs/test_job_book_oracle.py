@@ -22,7 +22,8 @@ class Task:
     state: TaskState = TaskState.WAITING
     instance: int = 0
     crashes: int = 0
-    worker: int = 0
+    workers: tuple[int, ...] = ()
+    is_gang: bool = False
 
 
 @dataclass
@@ -69,7 +70,8 @@ class OracleJob:
         if ran and (task.limit == NEVER_RESTART or too_often):
             self.fail(number)
         else:
-            task.state, task.instance, task.worker = TaskState.WAITING, task.instance + 1, 0
+            task.state, task.instance = TaskState.WAITING, task.instance + 1
+            task.workers, task.is_gang = (), False
 
 
 LIMITS = st.sampled_from([NEVER_RESTART, UNLIMITED, 1, 2])
@@ -190,7 +192,25 @@ class JobBookAgainstOracle(RuleBasedStateMachine):
         self.story.start(worker, *tasks)
         for job, number in tasks:
             task = self.jobs[job].tasks[number]
-            task.state, task.worker = TaskState.RUNNING, worker
+            task.state, task.workers = TaskState.RUNNING, (worker,)
+
+    @property
+    def gangs(self) -> list[Task]:
+        """Running multi-node tasks."""
+        tasks = [task for job in self.jobs.values() for task in job.tasks.values()]
+        return [task for task in tasks if task.is_gang and task.state == TaskState.RUNNING]
+
+    @precondition(lambda self: self.live and self.story.ready)
+    @rule(data=st.data())
+    def start_on_many(self, data):
+        free = sorted(self.live - {worker for task in self.gangs for worker in task.workers})
+        if not free:
+            return
+        nodes = data.draw(st.lists(st.sampled_from(free), min_size=1, unique=True))
+        job, number = data.draw(st.sampled_from(sorted(self.story.ready)))
+        self.story.start(nodes[0], (job, number), nodes=tuple(nodes))
+        task = self.jobs[job].tasks[number]
+        task.state, task.workers, task.is_gang = TaskState.RUNNING, tuple(nodes), True
 
     @precondition(lambda self: any(self.story.running.values()))
     @rule(
@@ -222,6 +242,11 @@ class JobBookAgainstOracle(RuleBasedStateMachine):
         shipped = data.draw(st.lists(st.sampled_from(ready), unique=True)) if ready else []
         running = list(self.story.running[worker])
         self.live.discard(worker)
+        for job, of in self.jobs.items():
+            for number, task in of.tasks.items():
+                if task.state == TaskState.RUNNING and worker in task.workers[1:]:
+                    self.story.lose_node(worker, (job, number), task.instance)
+                    task.workers = tuple(w for w in task.workers if w != worker)
         self.story.lose(worker, reason, tuple(shipped))
         for tasks, ran in ((running, True), (shipped, False)):
             for job, number in tasks:
@@ -243,9 +268,12 @@ class JobBookAgainstOracle(RuleBasedStateMachine):
             }
             for row in rows:
                 if row.state == TaskState.RUNNING:
-                    assert row.workers == (job.tasks[row.number].worker,)
+                    assert row.workers == job.tasks[row.number].workers
             ready.update({(number, n): job.tasks[n].instance for n in job.ready()})
         assert self.story.ready == ready
+        parts = {w: w == task.workers[0] for task in self.gangs for w in task.workers}
+        for row in self.story.ask(say.ListWorkers(EVERY)).rows:
+            assert row.multi_node == parts.get(row.id), row.id
         listed = self.story.ask(say.ListJobs(EVERY)).rows
         assert [row.id for row in listed] == list(self.jobs)
         if not any(job.active() for job in self.jobs.values()):

@@ -14,6 +14,7 @@ from hqtrio.messages.records import SubmitBegun, SubmitCommitted, SubmitContinue
 from hqtrio.messages.scheduling import TasksCancelled, TasksReady, TasksReported
 from hqtrio.messages.worker import Ended, Started
 from hqtrio.model.job import GraphSpec, GraphTask, JobHead, Submit
+from hqtrio.model.requests import make_request
 from hqtrio.model.resources import ONE_CPU, Need, Policy, Request
 from hqtrio.model.task import Ending, TaskSettings, TaskState
 
@@ -27,20 +28,26 @@ def cpus(amount: int, **more) -> Request:
     return Request((Need("cpus", amount),), **more)
 
 
+MANY_NEEDS = make_request([Need(f"r{i}", 1) for i in range(257)])
+MIXED = "Resources mixes multi-node and non-multi-node requests"
+TWICE = "Resource 'a' defined more than once"
+
+
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [
-        (array_of(1, variants=()), "at least one resource request"),
+        (array_of(1, variants=()), "Resource are empty"),
         (array_of(1, variants=ONE_CPU * 33), "Too many resource variants"),
-        (array_of(1, variants=(cpus(1), Request(nodes=2))), "mixes multi-node"),
-        (array_of(1, variants=(Request(nodes=1), Request(nodes=2))), "only one resource variant"),
+        (array_of(1, variants=(cpus(1), Request(nodes=2))), MIXED),
         (array_of(1, variants=(cpus(0),)), "Zero resources cannot be requested"),
-        (array_of(1, variants=(cpus(-5),)), "not possible"),
-        (array_of(1, variants=(Request(),)), "at least one resource"),
-        (array_of(1, variants=(Request((Need("a", 1), Need("a", 2))),)), "requested twice"),
-        (array_of(1, variants=(Request((Need("", 1),)),)), "without a name"),
+        (array_of(1, variants=(cpus(-5),)), "out of range"),
+        (array_of(1, variants=(Request(),)), "Resource request is empty"),
+        (array_of(1, variants=(Request((Need("a", 1), Need("a", 2))),)), TWICE),
+        (array_of(1, variants=(Request((Need("", 1),)),)), "expected a resource name"),
         (array_of(1, variants=(cpus(1, time_s=float("nan")),)), "time request"),
-        (array_of(1, variants=(cpus(1, weight=0),)), "weight"),
+        (array_of(1, variants=(cpus(1, weight=0),)), "weight has to be positive"),
+        (array_of(1, variants=(Request((Need("a", 1), Need("cpus", 1))),)), "must be sorted"),
+        (array_of(1, variants=(MANY_NEEDS,)), "names at most 256 resources"),
         (array_of(1, settings=TaskSettings(crash_limit=-2)), "crash limit"),
         (array_of(1, settings=TaskSettings(priority=2**40)), "Priority"),
         (array_of(1, body=body(cwd="%{CWD}/foo")), "Working directory path cannot contain"),

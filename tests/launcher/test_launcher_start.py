@@ -10,7 +10,7 @@ import pytest
 from launcher_node import Node
 
 from hqtrio.ids import task_id
-from hqtrio.worker.orders import CloseLane, DropBody, Field, OpenLane, Output, RunTasks
+from hqtrio.worker.orders import CloseLane, DropBody, Field, OpenLane, Output, RunTasks, TaskFile
 
 HERE = Field.CWD
 
@@ -346,6 +346,42 @@ async def test_a_task_directory_that_cannot_be_made_refuses_before_the_start(nod
     refusal = await node.refusal_of(1)
     assert not refusal.prepared
     assert refusal.text.startswith(f"Cannot create task directory in `{node.place}/desk`: ")
+
+
+async def test_a_lane_brings_files_and_a_directory_for_each_of_its_tasks(node: Node) -> None:
+    """Also for a task that wants no directory; nothing of it is left afterwards."""
+    desk = node.place / "desk"
+    files = (TaskFile(b"LIST", b"list", b"a\nb\n"), TaskFile(b"OTHER", b"other", b"c\n"))
+    node.tell(OpenLane(1, 7, ((b"COUNT", b"2"),), task_dir_root=str(desk), files=files))
+    script = "echo $COUNT $LIST $OTHER; cat $LIST $OTHER; dirname $HQ_TASK_DIR $HQ_ERROR_FILENAME"
+    tasks = (task_id(1, 1), task_id(1, 2))
+    node.tell(RunTasks(1, 7, node.body("sh", "-c", script), tasks, (0, 0)))
+    first, second = await node.output_of(1), await node.output_of(2)
+    count, listed, other = first.splitlines()[0].split()
+    assert (count, Path(listed).name, Path(other).name) == ("2", "list", "other")
+    assert Path(listed).parent == Path(other).parent
+    assert first.splitlines()[1:] == ["a", "b", "c", str(desk), str(Path(listed).parent)]
+    assert second.splitlines()[1:4] == ["a", "b", "c"]
+    assert second.splitlines()[0] != first.splitlines()[0]
+    assert list(desk.iterdir()) == []
+
+
+async def test_files_of_a_lane_lie_in_the_directory_that_the_task_wants(node: Node) -> None:
+    files = (TaskFile(b"LIST", b"list", b"a\n"),)
+    node.tell(OpenLane(1, 7, task_dir_root=str(node.place / "elsewhere"), files=files))
+    body = node.body("sh", script=b"cat $LIST; ls $HQ_TASK_DIR", task_dir=True)
+    node.tell(RunTasks(1, 7, body, (task_id(1, 1),), (0,)))
+    assert (await node.output_of(1)).split() == ["a", "list", "script"]
+    assert not (node.place / "elsewhere").exists()
+
+
+async def test_files_that_cannot_be_written_refuse_before_the_start(node: Node) -> None:
+    files = (TaskFile(b"LIST", b"no/list", b"a\n"),)
+    desk = node.place / "desk"
+    node.tell(OpenLane(1, 7, task_dir_root=str(desk), files=files))
+    node.tell(RunTasks(1, 7, node.body("true"), (task_id(1, 1),), (0,)))
+    assert not (await node.refusal_of(1)).prepared
+    assert list(desk.iterdir()) == []
 
 
 async def test_the_launcher_stays_small(node: Node) -> None:

@@ -31,9 +31,19 @@ from hqtrio.messages.client import (
     Which,
     WorkerFit,
 )
-from hqtrio.messages.worker import Closed, Drain, Ended, FromWorker, Heartbeat, Report, ToWorker
+from hqtrio.messages.worker import (
+    Closed,
+    Drain,
+    Ended,
+    FromWorker,
+    Grant,
+    Heartbeat,
+    HeldSlot,
+    Report,
+    ToWorker,
+)
 from hqtrio.model.job import ArraySpec, JobHead, Submit
-from hqtrio.model.resources import CPUS, ONE_CPU, UNIT
+from hqtrio.model.resources import CPUS, ONE_CPU, UNIT, Claim, Request
 from hqtrio.model.task import Stdio, TaskBody
 from hqtrio.wire.codec import DEPTH_MAX, FRAME_MAX, Decoder, encode
 
@@ -41,6 +51,7 @@ FROM_WORKER: Decoder[Any] = Decoder(FromWorker)
 TO_WORKER: Decoder[Any] = Decoder(ToWorker)
 CALLS: Decoder[Any] = Decoder(Call)
 SAID: Decoder[Any] = Decoder(Said)
+HELD_SLOTS: Decoder[Any] = Decoder(HeldSlot)
 DECODERS = (FROM_WORKER, TO_WORKER, CALLS, SAID)
 
 # Tags are promises: an entry here is only ever added. Facts, what a worker says and what it is
@@ -96,7 +107,13 @@ GOLDEN = [
         [Report(1, (Ended(*[b"a"] * 9, texts=((0, "é"),)),))],
         "81830201818b024161416141614161416141614161416141618182" + "0062c3a9",
     ),
-    (TO_WORKER, [Drain(b""), Drain(b"\1")], "82820940820941" + "01"),
+    (TO_WORKER, [Drain(b""), Drain(b"\1", 2)], "8283094000830941" + "0102"),
+    (TO_WORKER, [Grant(5, 1, 0, Claim(), ("a.x", "b"))], "818606050100818082" + "63612e786162"),
+    (
+        HELD_SLOTS,
+        [HeldSlot(3, (Request(nodes=2),), 0, Claim(), True, ("h", "i"))],
+        "81860381848002fb0000000000000000192710008180f58261686169",
+    ),
     (CALLS, [Call(7, ServerInfo())], "81820781" + "01"),
     (SAID, [Said(0, Failure("no"))], "818200820162" + "6e6f"),
     (SAID, [Said(3, JobRows((), 0, False, ()))], "818203850780" + "00f480"),
@@ -120,12 +137,16 @@ def test_golden_bytes(decoder: Decoder[Any], messages: list[Any], golden: str) -
 
 
 def test_a_message_with_fields_that_are_not_known_yet_is_read() -> None:
-    assert TO_WORKER.decode(cbor2.dumps([[9, b"", "new", [1]]])) == [Drain(b"")]
+    assert TO_WORKER.decode(cbor2.dumps([[9, b"", 1, "new", [1]]])) == [Drain(b"", 1)]
 
 
 def test_a_message_without_its_later_fields_gets_their_defaults() -> None:
     assert FROM_WORKER.decode(cbor2.dumps([[2, 1, [[2, *[b""] * 9]]]])) == [
         Report(1, (Ended(*[b""] * 9),))
+    ]
+    assert TO_WORKER.decode(cbor2.dumps([[9, b""], [6, 5, 1, 0, [[]]]])) == [
+        Drain(b"", 0),
+        Grant(5, 1, 0, Claim(), ()),
     ]
 
 

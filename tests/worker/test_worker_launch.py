@@ -79,6 +79,63 @@ def test_resource_variables():
     }
 
 
+def test_resources_without_identity_have_no_values_and_hide_no_device():
+    needs = (Need(CPUS, UNIT), Need("gpus/amd", UNIT), Need("gpus/nvidia", UNIT), Need("mem", 1))
+    plan = lane(
+        Share(CPUS, UNIT, ("7",)),
+        Share("gpus/amd", UNIT, ("GPU-ab",)),
+        Share("gpus/nvidia", UNIT),
+        Share("mem", 1),
+        needs=needs,
+    )
+    assert dict(plan.env) == {
+        b"HQ_RESOURCE_REQUEST_cpus": b"1 compact",
+        b"HQ_RESOURCE_VALUES_cpus": b"7",
+        b"HQ_CPUS": b"7",
+        b"HQ_RESOURCE_REQUEST_gpus_amd": b"1 compact",
+        b"HQ_RESOURCE_VALUES_gpus_amd": b"GPU-ab",
+        b"ROCR_VISIBLE_DEVICES": b"GPU-ab",
+        b"HQ_RESOURCE_REQUEST_gpus_nvidia": b"1 compact",
+        b"HQ_RESOURCE_REQUEST_mem": b"0.0001 compact",
+    }
+
+
+@pytest.mark.parametrize(
+    ("policy", "text"),
+    [
+        (Policy.COMPACT, b"3 compact"),
+        (Policy.FORCE_COMPACT, b"3 compact!"),
+        (Policy.TIGHT, b"3 tight"),
+        (Policy.FORCE_TIGHT, b"3 tight!"),
+        (Policy.SCATTER, b"3 scatter"),
+    ],
+)
+def test_the_request_is_told_as_it_is_shown_elsewhere(policy: Policy, text: bytes):
+    plan = lane(Share(CPUS, 3 * UNIT, ("4", "9", "5")), needs=(Need(CPUS, 3 * UNIT, policy),))
+    env = dict(plan.env)
+    assert env[b"HQ_RESOURCE_REQUEST_cpus"] == text
+    assert env[b"HQ_CPUS"] == b"4,9,5"
+    assert b"HQ_RESOURCE_VARIANT" not in env
+
+
+def test_all_cpus_are_counted_for_openmp():
+    plan = lane(Share(CPUS, 2 * UNIT, ("0", "1")), needs=(Need(CPUS, 0, Policy.ALL),))
+    assert dict(plan.env)[b"HQ_RESOURCE_REQUEST_cpus"] == b"all"
+    assert (b"OMP_NUM_THREADS", b"2") in plan.user_wins
+
+
+def test_what_else_is_not_a_letter_or_digit_becomes_an_underscore():
+    plan = lane(Share("a/b/c9", UNIT, ("x",)), needs=(Need("a/b/c9", UNIT),))
+    assert dict(plan.env)[b"HQ_RESOURCE_VALUES_a_b_c9"] == b"x"
+
+
+@pytest.mark.parametrize("pin", [PinMode.TASKSET, PinMode.OMP])
+def test_a_part_of_a_cpu_can_be_pinned_to(pin: PinMode):
+    half = lane(Share(CPUS, UNIT // 2, ("5",), UNIT // 2), pin=pin)
+    omp = (b"OMP_PLACES", b"{5}") in half.user_wins
+    assert omp or half.prefix == (b"taskset", b"-c", b"5")
+
+
 def test_s2_31_the_variant_is_told_when_there_are_several():
     variants = (*request(Need(CPUS, 8 * UNIT)), *request(Need(CPUS, 4 * UNIT), Need("x", UNIT)))
     claim = Claim((Share(CPUS, 4 * UNIT, tuple("0123")), Share("x", UNIT)))

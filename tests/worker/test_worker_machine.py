@@ -34,7 +34,7 @@ from hqtrio.worker.events import (
     StartLauncher,
     StopAsked,
 )
-from hqtrio.worker.lanes import NO_SLOT, TOO_LATE
+from hqtrio.worker.filling import NO_SLOT, TOO_LATE
 from hqtrio.worker.orders import (
     CloseLane,
     DropBody,

@@ -2,84 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
-
+from fake_launcher import FakeLauncher, tell_launchers
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from worker_bench import Bench, define, enqueue, grant, t
+from worker_bench import Bench, define, enqueue, gang, grant, t
 
 from hqtrio.messages.columns import u32, u64
 from hqtrio.messages.worker import Cancel, Drain, Retract, Undrain
+from hqtrio.model.resources import Request
 from hqtrio.model.task import Ending
-from hqtrio.worker.events import StartLauncher
-from hqtrio.worker.orders import (
-    CloseLane,
-    KillTasks,
-    LauncherDied,
-    LauncherReady,
-    LauncherSaid,
-    OpenLane,
-    RunTasks,
-    SignalTasks,
-    TakeBack,
-    TaskRan,
-)
+from hqtrio.worker.orders import LauncherDied, LauncherReady
 
-
-class FakeLauncher:
-    """Lanes with queues; a lane runs its first task. What happened is told when asked."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.lanes: dict[int, deque[int]] = {}
-        self.running: dict[int, int] = {}  # lane -> task
-        self.untold: set[int] = set()  # running, not yet told
-        self.ended: list[TaskRan] = []
-        self.taken: list[tuple[int, tuple[int, ...]]] = []
-        self.ever_started: list[int] = []
-
-    def obey(self, order: object) -> None:
-        match order:
-            case OpenLane(_, lane):
-                self.lanes[lane] = deque()
-            case CloseLane(_, lane):
-                assert not self.lanes.pop(lane) and lane not in self.running
-            case RunTasks(_, lane, _, tasks):
-                self.lanes[lane].extend(tasks)
-                self.advance(lane)
-            case TakeBack(_, seq, tasks):
-                taken = []
-                for queue in self.lanes.values():
-                    for task in [task for task in queue if task in tasks]:
-                        queue.remove(task)
-                        taken.append(task)
-                self.taken.append((seq, tuple(taken)))
-            case SignalTasks() | KillTasks():
-                pass  # stubborn: only `end` ends a task
-
-    def advance(self, lane: int) -> None:
-        if lane not in self.running and self.lanes[lane]:
-            task = self.running[lane] = self.lanes[lane].popleft()
-            self.untold.add(task)
-            self.ever_started.append(task)
-
-    def end(self, lane: int, status: int, lasted_s: float) -> None:
-        task = self.running.pop(lane)
-        self.untold.discard(task)
-        self.ended.append(TaskRan(task, lane, 1, lasted_s, 0.0, status))
-        self.advance(lane)
-
-    def tell(self) -> LauncherSaid:
-        started = tuple(
-            TaskRan(task, lane, 1, 0.0)
-            for lane, task in self.running.items()
-            if task in self.untold
-        )
-        said = LauncherSaid(self.number, started, tuple(self.ended), (), tuple(self.taken))
-        self.untold.clear()
-        self.ended, self.taken = [], []
-        return said
+TWO_NODES = (Request(nodes=2),)
 
 
 class Worker(RuleBasedStateMachine):
@@ -91,19 +26,15 @@ class Worker(RuleBasedStateMachine):
             self.bench.machine._lanes.crew.hire()
             self.launchers[number] = FakeLauncher(number)
             self.bench.step(LauncherReady(number))
-        self.bench.server(*define(1), *define(2))
+        self.bench.server(*define(1), *define(2), *define(3, TWO_NODES))
+        self.gangs: dict[int, int] = {}  # slot -> its task
         self.next_task = self.next_slot = self.next_seq = 1
         self.shipped: set[int] = set()
         self.retracts: dict[int, set[int]] = {}
         self.forbidden: set[int] = set()  # cancelled before they started
 
     def do(self, effects: list[object]) -> None:
-        for effect in effects:
-            if isinstance(effect, StartLauncher):
-                self.launchers[effect.launcher] = FakeLauncher(effect.launcher)
-                self.do(self.bench.step(LauncherReady(effect.launcher)))
-            elif hasattr(effect, "launcher"):
-                self.launchers[effect.launcher].obey(effect)
+        tell_launchers(self.launchers, self.bench, effects)
 
     @property
     def slots(self) -> list[int]:
@@ -132,6 +63,14 @@ class Worker(RuleBasedStateMachine):
             messages.append(enqueue(*numbers, klass=klass, priority=self.next_task % 3))
         self.do(self.bench.server(*messages))
 
+    @rule()
+    def ship_gang(self) -> None:
+        slot, number = self.next_slot, self.next_task
+        self.next_slot, self.next_task = slot + 1, number + 1
+        self.shipped.add(t(number))
+        self.gangs[slot] = t(number)
+        self.do(self.bench.server(gang(slot, "a", "b"), enqueue(number, klass=3)))
+
     @precondition(lambda self: self.open_tasks)
     @rule(data=st.data())
     def retract(self, data: st.DataObject) -> None:
@@ -149,10 +88,10 @@ class Worker(RuleBasedStateMachine):
         self.forbidden |= tasks - started
 
     @precondition(lambda self: self.slots)
-    @rule(data=st.data(), undrain=st.booleans())
-    def drain(self, data: st.DataObject, undrain: bool) -> None:
+    @rule(data=st.data(), undrain=st.booleans(), count=st.integers(0, 3))
+    def drain(self, data: st.DataObject, undrain: bool, count: int) -> None:
         slots = data.draw(st.sets(st.sampled_from(self.slots), min_size=1))
-        message = Undrain(u32(sorted(slots))) if undrain else Drain(u32(sorted(slots)))
+        message = Undrain(u32(sorted(slots))) if undrain else Drain(u32(sorted(slots)), count)
         self.do(self.bench.server(message))
 
     @rule(data=st.data(), status=st.sampled_from([0, 0, 3, -11, -9]), short=st.booleans())
@@ -188,6 +127,15 @@ class Worker(RuleBasedStateMachine):
         started = [task for one in self.launchers.values() for task in one.ever_started]
         assert len(started) == len(set(started))
         assert not set(started) & self.forbidden
+
+    @invariant()
+    def a_multi_node_slot_closes_with_the_answer_about_its_task(self) -> None:
+        told = self.bench.told
+        answered = set(self.gone())
+        for slot, task in self.gangs.items():
+            assert slot not in told.closed or task in answered, (slot, task)
+            own = [number for started, number in told.started if started == task]
+            assert set(own) <= set(self.gangs), (task, own)
 
     @invariant()
     def released_tasks_have_not_started(self) -> None:

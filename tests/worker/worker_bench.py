@@ -55,6 +55,11 @@ def grant(slot: int, klass: int = 1) -> Grant:
     return Grant(slot, klass, 0, claim(str(slot)))
 
 
+def gang(slot: int, *nodes: str, klass: int = 3) -> Grant:
+    """The slot of a multi-node task on its root."""
+    return Grant(slot, klass, 0, Claim(), nodes)
+
+
 def enqueue(*tasks: int, klass: int = 1, priority: int = 0, entries: tuple[bytes, ...] = ()):
     return Enqueue(
         klass,
