@@ -15,7 +15,7 @@ from actors.server.scheduler import Scheduler
 from actors.server.server import Server
 from hqtrio.jobs.machine import JobBook
 from hqtrio.messages.client import ServerDetails
-from hqtrio.scheduling.machine import Scheduling
+from hqtrio.scheduling.machine import PATIENCE_S, Scheduling
 
 
 @asynccontextmanager
@@ -26,6 +26,7 @@ async def open_cores(
     idle_timeout_s: float | None,
     stop: Callable[[], None],
     jobs_before: int = 0,
+    patience_s: float = PATIENCE_S,
 ) -> AsyncIterator[tuple[Mailbox[ServerMail], Mailbox[SchedulerMail]]]:
     """Server and scheduler; the scheduler, opened last, stops first.
 
@@ -44,7 +45,11 @@ async def open_cores(
     )
     server = Server(book, journal=journal, scheduler=scheduler_box, stop=stop, wall=time.time)
     scheduler = Scheduler(
-        Scheduling(), server=server_box, journal=journal, clock=time.perf_counter, wall=time.time
+        Scheduling(patience_s),
+        server=server_box,
+        journal=journal,
+        clock=time.perf_counter,
+        wall=time.time,
     )
     async with (
         open_actor(server.run, mailbox=server_box),

@@ -12,13 +12,15 @@ from hqtrio.errors import InputError, Refused, Unreachable
 from hqtrio.messages.client import Said
 from hqtrio.net.access import AccessFile, Endpoint, make_access, make_uid, read_access
 from hqtrio.net.connector import connect
+from hqtrio.scheduling.machine import PATIENCE_S
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     """What `server start` was asked for. `loopback`: listen on 127.0.0.1 only.
 
-    The first job's id is the one after `jobs_before`.
+    The first job's id is the one after `jobs_before`. `patience_s` is for how long tasks let others
+    of their priority overtake them; 0: for ever.
     """
 
     server_dir: Path
@@ -31,6 +33,7 @@ class ServerSettings:
     open_worker_port: bool = False
     loopback: bool = False
     jobs_before: int = 0
+    patience_s: float = PATIENCE_S
 
 
 async def refuse_second(server_dir: Path) -> None:

@@ -156,6 +156,7 @@ async def _serve(
             journal=NoJournal(),
             idle_timeout_s=settings.idle_timeout_s,
             jobs_before=settings.jobs_before,
+            patience_s=settings.patience_s,
             stop=partial(ending.end, deliberate=True),
         ) as (server, scheduler),
         trio.open_nursery() as edges,

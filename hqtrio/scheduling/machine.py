@@ -7,7 +7,7 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Final, assert_never
@@ -17,6 +17,7 @@ from hqtrio.messages.columns import u32
 from hqtrio.messages.scheduling import (
     AdmitWorker,
     BodiesDone,
+    NodeLost,
     Receipt,
     RefuseWorker,
     StopWorker,
@@ -44,6 +45,7 @@ from hqtrio.now import Now
 from hqtrio.scheduling import shipping
 from hqtrio.scheduling.admission import fault_in
 from hqtrio.scheduling.check import check
+from hqtrio.scheduling.demand import Demand, WorkerType, no_demand, plan, waiting_in
 from hqtrio.scheduling.events import (
     CloseLink,
     Effect,
@@ -57,6 +59,7 @@ from hqtrio.scheduling.events import (
     WorkerSaid,
 )
 from hqtrio.scheduling.explain import Fits, explain
+from hqtrio.scheduling.holds import Hold
 from hqtrio.scheduling.mirror import Mirror, Unit
 from hqtrio.scheduling.ready import Spans
 from hqtrio.scheduling.reports import ReportReader
@@ -71,7 +74,14 @@ ACK_DELAY_S: Final = 0.1
 # keeps small frames off both event loops, unless something could start or much has gathered.
 ACK_AT_ONCE: Final = 2  # reports
 ACK_ROWS: Final = 500
+# A report costs the server about a tenth of a millisecond, however many ends it tells of. Of many
+# workers each reports so much less often that all together take a third of the time.
+PACED_WORKERS: Final = 32
+PACE_S: Final = 0.0003  # for each worker
+PACE_MAX_S: Final = 0.5
 STOP_GRACE_S: Final = 60.0
+PATIENCE_S: Final = 60.0
+DEMAND_ROUNDS: Final = 3  # that are run before the question is answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +114,15 @@ class _Waiting:
 
 
 class Scheduling:
-    """Machine 2. `end_batch` is to be called once after the events of one mailbox batch."""
+    """Machine 2. `end_batch` is to be called once after the events of one mailbox batch.
 
-    def __init__(self) -> None:
+    A class of tasks that others of its priority have overtaken for `patience_s` goes before them
+    (0: never).
+    """
+
+    def __init__(self, patience_s: float = PATIENCE_S) -> None:
         self._tables = Tables()
+        self._patience_s = patience_s
         self._waiting: dict[int, _Waiting] = {}  # by link
         self._by_link: dict[int, Mirror] = {}
         self._vanished: dict[int, LossReason] = {}  # links that closed before the answer came
@@ -116,6 +131,7 @@ class Scheduling:
         self._wake_at = inf
         self._next_round_at = -inf
         self._round_ran_at = -inf
+        self._round_at = -inf  # when the last round looked at the workers
         self._rounds = 0
 
     # --- events
@@ -140,7 +156,7 @@ class Scheduling:
             case LinkOpened(link, hello):
                 return self._link_opened(link, hello, at)
             case LinkClosed(link, reason):
-                return self._link_closed(link, reason)
+                return self._link_closed(link, reason, at)
             case LinkStuck(link):
                 mirror = self._by_link.get(link)
                 if mirror is not None:
@@ -164,15 +180,18 @@ class Scheduling:
     def end_batch(self, now: Now) -> Sequence[Effect]:
         """Run the round if one is due, and send what has gathered for each worker."""
         at = now.monotonic
-        tables = self._tables
-        if tables.dirty and at >= self._next_round_at:
-            one = Round(tables, at)
-            one.run()
-            if one.placed:
-                self._wake_at = one.wake_at
-            self._rounds += 1
+        if self._tables.dirty and at >= self._next_round_at:
+            self._run_round(at)
             self._round_ran_at = at
         return self._flush(at)
+
+    def _run_round(self, at: float) -> None:
+        one = Round(self._tables, at, self._patience_s)
+        one.run()
+        if one.placed:
+            self._wake_at = one.wake_at
+        self._rounds += 1
+        self._round_at = at
 
     def round_took(self, seconds: float) -> None:
         """Tell how long the last `end_batch` took: the next round is spaced by that."""
@@ -196,10 +215,10 @@ class Scheduling:
                 case What.IDLE:
                     self._check_idle(mirror, at)
                 case What.STOP:
-                    effects += self._lose(mirror, LossReason.STOPPED)
+                    effects += self._lose(mirror, LossReason.STOPPED, at)
                     effects.append(CloseLink(mirror.link, "did not end in time after being told"))
                 case What.ACK:
-                    _acknowledge(mirror)
+                    self._acknowledge(mirror)
         return [*effects, *self.end_batch(now)]
 
     def next_deadline(self) -> float:
@@ -234,6 +253,7 @@ class Scheduling:
             hello,
             tables.shape(hello.config.descriptor),
             tables.talking,
+            tables.free,
         )
         lifetime = hello.config.time_limit_s if hello.remaining_s is None else hello.remaining_s
         if lifetime is not None:
@@ -251,21 +271,22 @@ class Scheduling:
         mirror.post(Unit((welcome,), shipping.MESSAGE_BYTES))
         return ()
 
-    def _link_closed(self, link: int, reason: LossReason) -> Sequence[Effect]:
+    def _link_closed(self, link: int, reason: LossReason, at: float) -> Sequence[Effect]:
         mirror = self._by_link.get(link)
         if mirror is not None:
-            return self._lose(mirror, reason)
+            return self._lose(mirror, reason, at)
         if self._waiting.pop(link, None) is not None:
             self._vanished[link] = reason
         return ()
 
-    def _lose(self, mirror: Mirror, reason: LossReason) -> list[Effect]:
+    def _lose(self, mirror: Mirror, reason: LossReason, at: float) -> list[Effect]:
         """Drop the mirror; the first reason that was given is the reason."""
         tables = self._tables
         tables.stop_using(mirror)
         if mirror.stopping is not None:
             reason = mirror.stopping
         del self._by_link[mirror.link]
+        effects = self._leave_gang(mirror, at)
         tables.drop_worker(mirror)
         self._timers.forget(mirror.id)
         self._owed.pop(mirror.id, None)
@@ -273,7 +294,22 @@ class Scheduling:
         shipped: list[tuple[int, int]] = []
         for task, batch in mirror.held.items():
             (running if task in mirror.running else shipped).append((task, batch.instance))
-        return [Fact(WorkerGone(mirror.id, reason, tuple(running), tuple(shipped)))]
+        return [*effects, Fact(WorkerGone(mirror.id, reason, tuple(running), tuple(shipped)))]
+
+    def _leave_gang(self, mirror: Mirror, at: float) -> list[Effect]:
+        """A task loses its root and so all workers, or goes on without this one."""
+        gang = mirror.gang
+        if gang is None:
+            return []
+        if gang.root is mirror:
+            for member in gang.members:
+                self._tables.leave_gang(member)
+                if member is not mirror:
+                    self._rest(member, at)
+            return []
+        gang.members.remove(mirror)
+        self._tables.leave_gang(mirror)
+        return [Fact(NodeLost(gang.task, gang.instance, mirror.id))]
 
     def _stop(self, mirror: Mirror, reason: LossReason, at: float) -> None:
         """Tell the worker to end; it gets no more work, and what it has is given up with it."""
@@ -295,8 +331,15 @@ class Scheduling:
 
     def _check_idle(self, mirror: Mirror, at: float) -> None:
         # A worker that got work meanwhile has its timer set anew when it rests again.
-        if mirror.is_idle and mirror.stopping is None:
+        if not mirror.is_idle or mirror.stopping is not None:
+            return
+        if any(hold.klass.nodes and mirror.id in hold.workers for hold in self._holds()):
+            self._rest(mirror, at)  # it waits for others
+        else:
             self._stop(mirror, LossReason.IDLE_TIMEOUT, at)
+
+    def _holds(self) -> Iterable[Hold]:
+        return self._tables.holds.values()
 
     # --- what workers say
 
@@ -327,7 +370,7 @@ class Scheduling:
                     case _:
                         assert_never(message)
         except RemoteFault as fault:
-            effects += self._lose(mirror, LossReason.CONNECTION_LOST)
+            effects += self._lose(mirror, LossReason.CONNECTION_LOST, at)
             effects.append(CloseLink(mirror.link, str(fault)))
             return effects
         if mirror.is_idle and not was_idle:
@@ -353,9 +396,12 @@ class Scheduling:
                         report.seq,
                         tuple(reader.started),
                         tuple(reader.ended),
+                        tuple(reader.gangs),
                     )
                 )
             )
+            for member in reader.rested:
+                self._rest(member, at)
 
     # --- what the job book says
 
@@ -395,7 +441,7 @@ class Scheduling:
             unseen = mirror.seen - mirror.last_ack[0]
             pressing = mirror.urgent or mirror.unseen_rows >= ACK_ROWS or mirror.hungry
             if mirror.outbox or (pressing and unseen >= ACK_AT_ONCE):
-                _acknowledge(mirror)
+                self._acknowledge(mirror)
             elif not self._timers.is_armed(What.ACK, worker):
                 self._timers.arm(What.ACK, worker, at + ACK_DELAY_S)
         self._owed.clear()
@@ -403,8 +449,22 @@ class Scheduling:
         talking = list(tables.talking.values())
         tables.talking.clear()
         for mirror in talking:
+            if mirror.gating and mirror.pace_s:
+                self._acknowledge(mirror)
             effects += shipping.flush(mirror)
         return effects
+
+    def _acknowledge(self, mirror: Mirror) -> None:
+        """Send how far the worker's reports were handled, and how far they are durable."""
+        state = (mirror.seen, mirror.durable)
+        workers = len(self._tables.workers)
+        pace_s = 0.0
+        if workers >= PACED_WORKERS and not mirror.gating:
+            pace_s = min(PACE_MAX_S, workers * PACE_S)
+        if state != mirror.last_ack or (mirror.pace_s and not pace_s):
+            mirror.last_ack, mirror.pace_s = state, pace_s
+            mirror.unseen_rows, mirror.urgent = 0, False
+            mirror.post(Unit((Ack(*state, pace_s),), shipping.MESSAGE_BYTES))
 
     # --- questions
 
@@ -413,12 +473,27 @@ class Scheduling:
         mirror = self._tables.workers.get(worker)
         if mirror is None:
             return None
-        reserved = any(worker in (hold.workers or ()) for hold in self._tables.holds.values())
-        return RuntimeInfo(len(mirror.held), len(mirror.running), reserved)
+        reserved = any(hold.rank_on(mirror, self._round_at) is not None for hold in self._holds())
+        assigned = len(mirror.held) if mirror.gang is None else 1
+        running = len(mirror.running) if mirror.gang is None else len(mirror.gang.root.running)
+        return RuntimeInfo(assigned, running, reserved)
 
     def explain(self, variants: Variants, after: int, now: Now) -> Fits:
         """Where tasks with these variants could ever run, a page of workers above `after`."""
         return explain(self._tables.workers, variants, after, now.monotonic)
+
+    def demand(self, types: Sequence[WorkerType], now: Now) -> Demand:
+        """How many workers of each type would have work that nobody here can start now.
+
+        What can start here starts first; the next `end_batch` sends it.
+        """
+        for _ in range(DEMAND_ROUNDS):
+            if not self._tables.dirty:
+                break
+            self._run_round(now.monotonic)
+        if self._tables.dirty:
+            return no_demand(types)  # it cannot be told yet
+        return plan(waiting_in(self._tables), types)
 
     def statistics(self) -> Statistics:
         classes = self._tables.classes.values()
@@ -440,12 +515,3 @@ class Scheduling:
             assert self._tables.workers.get(mirror.id) is mirror, mirror.id
         assert len(self._by_link) == len(self._tables.workers), self._by_link.keys()
         assert not self._waiting.keys() & self._by_link.keys()
-
-
-def _acknowledge(mirror: Mirror) -> None:
-    """Send how far the worker's reports were handled, and how far they are durable."""
-    state = (mirror.seen, mirror.durable)
-    if state != mirror.last_ack:
-        mirror.last_ack = state
-        mirror.unseen_rows, mirror.urgent = 0, False
-        mirror.post(Unit((Ack(*state),), shipping.MESSAGE_BYTES))

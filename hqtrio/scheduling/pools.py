@@ -196,6 +196,23 @@ class IndexedPool:
             self._splits[split] = left - fraction
         return Taken(amount, mask, split, fraction, give.counts)
 
+    def copy(self) -> IndexedPool:
+        """An independent pool in the same state."""
+        other = IndexedPool(self._layout)
+        other._whole, other.free = self._whole, self.free
+        other._caps[:] = self._caps
+        other._splits.update(self._splits)
+        return other
+
+    def groups(self, taken: Taken) -> list[int]:
+        """The groups that it was taken from; nothing if there is only one."""
+        if len(self._caps) == 1:
+            return []
+        groups = [group for group, _ in taken.counts]
+        if taken.split >= 0:
+            groups.append(self._layout.group_of[taken.split])
+        return groups
+
     def release(self, taken: Taken) -> None:
         assert not self._whole & taken.mask, (self.pool.resource, taken.mask)
         self._whole |= taken.mask
@@ -269,6 +286,12 @@ class SumPool:
         self.free -= amount
         return Taken(amount)
 
+    def copy(self) -> SumPool:
+        """An independent pool in the same state."""
+        other = SumPool(self.pool)
+        other.free = self.free
+        return other
+
     def release(self, taken: Taken) -> None:
         self.free += taken.amount
 
@@ -295,6 +318,25 @@ class Pools:
         self.by_name: Final[dict[str, IndexedPool | SumPool]] = {
             pool.resource: self._indexed.get(pool.resource) or SumPool(pool)
             for pool in layout.descriptor.pools
+        }
+
+    def copy(self) -> Pools:
+        """Independent pools in the same state."""
+        other = Pools(self._layout)
+        for name, pool in self._indexed.items():
+            other.by_name[name] = other._indexed[name] = pool.copy()
+        for name, some in self.by_name.items():
+            if isinstance(some, SumPool):
+                other.by_name[name] = some.copy()
+        return other
+
+    def groups(self, request: Request, taken: list[Taken]) -> set[tuple[str, int]]:
+        """The groups of grouped pools that it was taken from."""
+        return {
+            (need.resource, group)
+            for need, part in zip(request.needs, taken, strict=False)
+            if need.resource in self._indexed
+            for group in self._indexed[need.resource].groups(part)
         }
 
     def capable(self, request: Request) -> bool:

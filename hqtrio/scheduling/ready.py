@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from sys import byteorder
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ class Batch:
     spans: tuple[Span, ...]
     slice: EntrySlice | None = None
     gates: bool = False  # other tasks may wait for the end of these
+    lead: int = 0  # ids by which its tasks come before others of their level
     _ends: Sequence[int] = ()
     _starts: list[tuple[int, int]] = field(default_factory=list)  # first id, position; sorted
 
@@ -79,7 +80,7 @@ Run = tuple[int, int, int, Batch]  # first task id, count, position of the first
 
 
 class ReadyQueue:
-    """Ready tasks of one class and priority, lowest task id first."""
+    """Ready tasks of one class and priority, lowest task id first unless their batch leads."""
 
     __slots__ = ("_heap", "count", "klass", "priority")
 
@@ -87,25 +88,25 @@ class ReadyQueue:
         self.klass = klass
         self.priority = priority
         self.count = 0
-        self._heap: list[Run] = []
+        self._heap: list[tuple[int, Run]] = []  # by first task id less what its batch leads
 
     @property
     def first(self) -> int:
-        """The lowest task id; the queue must not be empty."""
+        """Where the first task stands in the order; the queue must not be empty."""
         return self._heap[0][0]
 
     @property
-    def head(self) -> Batch:
-        """The batch of the first task; the queue must not be empty."""
-        return self._heap[0][3]
+    def first_run(self) -> Run:
+        """The run that starts next; the queue must not be empty."""
+        return self._heap[0][1]
 
     def runs(self) -> list[Run]:
         """Everything queued, in no particular order."""
-        return list(self._heap)
+        return [run for _, run in self._heap]
 
     def push(self, runs: Iterable[Run]) -> None:
         for run in runs:
-            heappush(self._heap, run)
+            heappush(self._heap, (run[0] - run[3].lead, run))
             self.count += run[1]
 
     def take(self, count: int) -> list[Run]:
@@ -115,35 +116,39 @@ class ReadyQueue:
         self.count -= count
         heap = self._heap
         while count:
-            first, length, position, batch = heap[0]
+            at, run = heap[0]
+            first, length, position, batch = run
             if length <= count:
-                taken.append(heappop(heap))
+                taken.append(run)
+                heappop(heap)
                 count -= length
             else:
                 taken.append((first, count, position, batch))
-                # What remains of the first run is still before every other run.
-                heap[0] = (first + count, length - count, position + count, batch)
+                rest = (first + count, length - count, position + count, batch)
+                heapreplace(heap, (at + count, rest))
                 count = 0
         return taken
 
     def remove(self, spans: Spans) -> int:
         """Take out every task in `spans` and return how many there were."""
-        kept: list[Run] = []
+        kept: list[tuple[int, Run]] = []
         removed = 0
-        for run in self._heap:
-            first, length, position, batch = run
+        for row in self._heap:
+            first, length, position, batch = row[1]
             at, end = first, first + length
             hit = False
             for low, high in spans.overlapping(first, end):
                 hit = True
                 if at < low:
-                    kept.append((at, low - at, position + at - first, batch))
+                    run = (at, low - at, position + at - first, batch)
+                    kept.append((at - batch.lead, run))
                 removed += high - low
                 at = high
             if not hit:
-                kept.append(run)
+                kept.append(row)
             elif at < end:
-                kept.append((at, end - at, position + at - first, batch))
+                run = (at, end - at, position + at - first, batch)
+                kept.append((at - batch.lead, run))
         if removed:
             heapify(kept)
             self._heap = kept

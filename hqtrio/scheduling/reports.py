@@ -40,6 +40,8 @@ class ReportReader:
         self._closed: set[int] = set()  # slots closed by this very report
         self.started: list[Started] = []
         self.ended: list[Ended] = []
+        self.gangs: list[tuple[int, tuple[int, ...]]] = []  # tasks that started, all their workers
+        self.rested: list[Mirror] = []  # other workers that have nothing to do any more
         self.effects: list[Effect] = []
 
     def read(self, report: Report) -> None:
@@ -71,7 +73,15 @@ class ReportReader:
                     running[task] = slot
         else:
             running.update(zip(tasks, slots, strict=True))
+        if self._mirror.gang is not None:
+            self._tell_gang(tasks, slots)
         self.started.append(fact)
+
+    def _tell_gang(self, tasks: array[int], slots: array[int]) -> None:
+        for task, number in zip(tasks, slots, strict=True):
+            slot = self._mirror.slots.get(number)
+            if slot is not None and slot.gang is not None:
+                self.gangs.append((task, tuple(member.id for member in slot.gang.members)))
 
     def _ended(self, fact: Ended) -> None:
         tasks, instances, slots = _rows(fact.tasks, fact.instances, fact.slots)
@@ -80,6 +90,8 @@ class ReportReader:
         batches = self._batches(tasks, instances)
         self._known_slots(slots)
         mirror = self._mirror
+        if mirror.gang is not None:
+            self._tell_gang(tasks, slots)
         self._learn(batches, started, ended)
         if mirror.retracting:
             for task, batch in zip(tasks, batches, strict=True):
@@ -111,8 +123,12 @@ class ReportReader:
             raise RemoteFault(f"slot {unknown[0]} was closed, but was never open")
         for slot in slots:
             if slot in mirror.slots:
-                mirror.close_slot(slot)
+                gang = mirror.close_slot(slot).gang
                 self._closed.add(slot)
+                if gang is not None:
+                    self.rested += gang.members[1:]
+                    for member in gang.members:
+                        self._tables.leave_gang(member)
         if mirror.in_use:
             self._tables.freed[mirror.id] = None
 

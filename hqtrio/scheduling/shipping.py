@@ -11,14 +11,16 @@ from hqtrio.messages.worker import (
     Cancel,
     DefineBody,
     DefineClass,
+    Drain,
     Enqueue,
     Grant,
     Retract,
     ToWorker,
+    Undrain,
 )
 from hqtrio.model.resources import Claim
 from hqtrio.scheduling.events import Effect, Shipped, ToLink
-from hqtrio.scheduling.mirror import Mirror, RequestClass, Slot, Unit
+from hqtrio.scheduling.mirror import Mirror, OpenedSlot, RequestClass, Slot, Unit
 from hqtrio.scheduling.ready import Batch, ReadyQueue, Run
 from hqtrio.scheduling.tables import Tables
 
@@ -26,7 +28,6 @@ FRAME_BYTES: Final = 256 * 1024
 ENTRY_BYTES: Final = 128 * 1024  # entries in one enqueue
 MESSAGE_BYTES: Final = 24  # about what a small message costs beside its columns
 ROW_BYTES: Final = 8 + 4 + 4
-OpenedSlot = tuple[int, Slot, Claim]
 
 
 def ship(
@@ -55,10 +56,13 @@ def ship_slot(mirror: Mirror, klass: RequestClass, opened: OpenedSlot) -> None:
     mirror.post(Unit((*definitions, message), size + more))
 
 
-def grant(
-    mirror: Mirror, klass: RequestClass, number: int, slot: Slot, claim: Claim
-) -> tuple[Grant, int]:
+def grant(mirror: Mirror, klass: RequestClass, number: int, slot: Slot) -> tuple[Grant, int]:
     """The message that opens a slot, and about how long it is."""
+    if slot.gang is not None:
+        nodes = tuple(member.config.hostname for member in slot.gang.members)
+        size = MESSAGE_BYTES + sum(len(name) + 3 for name in nodes)
+        return Grant(number, klass.id, slot.variant, Claim(()), nodes), size
+    claim = mirror.pools.claim(slot.request, slot.taken)
     labels = sum(len(label) + 1 for share in claim.shares for label in share.labels)
     size = MESSAGE_BYTES + labels + sum(len(share.resource) + 12 for share in claim.shares)
     return Grant(number, klass.id, slot.variant, claim), size
@@ -158,6 +162,16 @@ def retract(mirror: Mirror, tasks: Sequence[int]) -> None:
         some = tuple(tasks[at : at + ROWS_MAX])
         seq = mirror.next_retract(some)
         mirror.post(Unit((Retract(seq, u64(some)),), MESSAGE_BYTES + 8 * len(some)))
+
+
+def drain(mirror: Mirror, slots: Sequence[int], count: int) -> None:
+    """Tell the worker to close so many of these slots (0: all) when they are empty."""
+    mirror.post(Unit((Drain(u32(slots), count),), MESSAGE_BYTES + 4 * len(slots)))
+
+
+def undrain(mirror: Mirror, slots: Sequence[int]) -> None:
+    """Tell the worker that these slots may go on."""
+    mirror.post(Unit((Undrain(u32(slots)),), MESSAGE_BYTES + 4 * len(slots)))
 
 
 def cancel(mirror: Mirror, tasks: Sequence[int]) -> None:

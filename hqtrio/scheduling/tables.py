@@ -5,27 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import repeat
 from math import inf
+from typing import Final
 
+from hqtrio.ids import NUMBER_BITS
 from hqtrio.messages.scheduling import TasksReady
 from hqtrio.model.resources import Descriptor, Variants
-from hqtrio.scheduling.mirror import Mirror, RequestClass, Shape
+from hqtrio.scheduling.holds import Hold
+from hqtrio.scheduling.mirror import Gang, Mirror, RequestClass, Shape
 from hqtrio.scheduling.ready import Batch, ReadyQueue, Run, Spans, runs_of
 
-
-class Hold:
-    """Workers kept for waiting tasks of a class; None: every worker that could ever run them."""
-
-    __slots__ = ("klass", "priority", "workers")
-
-    def __init__(self, klass: RequestClass, priority: int) -> None:
-        self.klass = klass
-        self.priority = priority
-        self.workers: dict[int, None] | None = {}
-
-    def keeps(self, mirror: Mirror, now: float) -> bool:
-        if self.workers is None:
-            return mirror.can_run(self.klass, now)
-        return mirror.id in self.workers
+DEPTH_JOBS: Final = 256  # so many jobs older counts a task for each step of depth
 
 
 class Tables:
@@ -36,8 +25,10 @@ class Tables:
         self.shapes: dict[Descriptor, Shape] = {}
         self.classes: dict[Variants, RequestClass] = {}
         self.levels: dict[int, dict[int, ReadyQueue]] = {}  # priority, class; never empty
-        self.holds: dict[tuple[int, int], Hold] = {}  # (priority, class)
-        self.totals: dict[str, int] = {}  # amount of each resource over all workers
+        self.holds: dict[int, Hold] = {}  # by class
+        self.free: dict[str, int] = {}  # amounts on all workers that take single-node tasks
+        self.demanding: dict[int, Mirror] = {}  # workers with a minimal utilization
+        self.groups: dict[str, dict[int, Mirror]] = {}  # workers by group, ascending by id
 
         self.talking: dict[int, Mirror] = {}  # with messages to send; the mirrors share it
 
@@ -73,6 +64,7 @@ class Tables:
             ready.runs,
             ready.entries,
             ready.gates,
+            ready.depth * DEPTH_JOBS << NUMBER_BITS,
         )
         runs, position = [], 0 if ready.entries is None else ready.entries.first_position
         for first, count in ready.runs:
@@ -87,7 +79,8 @@ class Tables:
             return
         queue = klass.queues.get(priority)
         if queue is None:
-            queue = klass.queues[priority] = ReadyQueue(klass, priority)
+            queue = ReadyQueue(klass, priority)
+            klass.add_queue(queue)
             self.levels.setdefault(priority, {})[klass.id] = queue
         before = queue.count
         queue.push(runs)
@@ -125,6 +118,7 @@ class Tables:
         if queue.count:
             return
         del queue.klass.queues[queue.priority]
+        queue.klass.waits_since.pop(queue.priority, None)
         level = self.levels[queue.priority]
         del level[queue.klass.id]
         if not level:
@@ -140,27 +134,39 @@ class Tables:
 
     def add_worker(self, mirror: Mirror) -> None:
         self.workers[mirror.id] = mirror
+        self.groups.setdefault(mirror.config.group, {})[mirror.id] = mirror
+        if mirror.config.min_utilization:
+            self.demanding[mirror.id] = mirror
         self.use(mirror)
 
     def use(self, mirror: Mirror) -> None:
         """The worker gets work from now on."""
         if not mirror.in_use:
             mirror.in_use = True
+            mirror.shape.workers += 1
             self.freed[mirror.id] = None
             self.thin.update(((mirror.id, number), None) for number in mirror.stakes)
-            self._count(mirror, 1)
+            if mirror.gang is None:
+                self._count_free(mirror, 1)
 
     def stop_using(self, mirror: Mirror) -> None:
         """The worker gets no more work; what lies there may be given to others."""
         if mirror.in_use:
+            if mirror.gang is None:
+                self._count_free(mirror, -1)
             mirror.in_use = False
+            mirror.shape.workers -= 1
             self.freed.pop(mirror.id, None)
             self.review = True
-            self._count(mirror, -1)
 
     def drop_worker(self, mirror: Mirror) -> None:
         assert not mirror.in_use, mirror.id
         del self.workers[mirror.id]
+        self.demanding.pop(mirror.id, None)
+        group = self.groups[mirror.config.group]
+        del group[mirror.id]
+        if not group:
+            del self.groups[mirror.config.group]
         self.talking.pop(mirror.id, None)
         mirror.forget_everything()
         if mirror.shape.workers == 0 and not any(
@@ -168,23 +174,38 @@ class Tables:
         ):
             del self.shapes[mirror.shape.descriptor]
 
-    def _count(self, mirror: Mirror, sign: int) -> None:
-        mirror.shape.workers += sign
-        for pool in mirror.shape.descriptor.pools:
-            self.totals[pool.resource] = self.totals.get(pool.resource, 0) + sign * pool.size
+    def join_gang(self, gang: Gang) -> None:
+        """The members are for its task alone."""
+        for mirror in gang.members:
+            assert mirror.is_idle, mirror.id
+            self._count_free(mirror, -1)
+            mirror.gang = gang
+
+    def leave_gang(self, mirror: Mirror) -> None:
+        """The worker is no more, or its gang has ended."""
+        mirror.gang = None
+        if mirror.in_use:
+            self._count_free(mirror, 1)
+            self.freed[mirror.id] = None
+
+    def _count_free(self, mirror: Mirror, sign: int) -> None:
+        free = self.free
+        for name, pool in mirror.pools.by_name.items():
+            free[name] = free.get(name, 0) + sign * pool.free
 
     def ship(self, mirror: Mirror, queue: ReadyQueue, count: int) -> list[Run]:
         """Move the first `count` tasks of the queue to the worker."""
         runs = self.take(queue, count)
         held = mirror.held
         for first, length, _, batch in runs:
+            if batch.gates:
+                mirror.gating += length
             if length == 1:
                 held[first] = batch
             else:
                 held.update(zip(range(first, first + length), repeat(batch)))
-        klass = queue.klass
-        mirror.stake(klass).shipped += count
-        klass.count_shipped(queue.priority, count)
+        mirror.stake(queue.klass).count_shipped(queue.priority, count)
+        queue.klass.waits_since.pop(queue.priority, None)
         return runs
 
     def could_run(self, klass: RequestClass, now: float) -> int:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 
+from scheduling_worker import FakeWorker, ended_fact
+
 from hqtrio.ids import number_of, task_id
-from hqtrio.messages.columns import f32, f64, i32, read_u32, read_u64, u32, u64
+from hqtrio.messages.columns import read_u32, read_u64, u64
 from hqtrio.messages.scheduling import (
     AdmitWorker,
     Body,
     EntrySlice,
+    NodeLost,
     Receipt,
     RefuseWorker,
     StopWorker,
@@ -20,35 +24,18 @@ from hqtrio.messages.scheduling import (
     WorkerArrived,
     WorkerGone,
 )
-from hqtrio.messages.worker import (
-    Ack,
-    Bounced,
-    Cancel,
-    Closed,
-    DefineBody,
-    DefineClass,
-    Ended,
-    Enqueue,
-    Forget,
-    Grant,
-    Register,
-    Registered,
-    Rejected,
-    Report,
-    Retract,
-    Retracted,
-    Started,
-    Stop,
-)
-from hqtrio.model.resources import CPUS, UNIT, Descriptor, Need, Policy, Pool, Request
+from hqtrio.messages.worker import Register
+from hqtrio.model.resources import CPUS, UNIT, Descriptor, Link, Need, Policy, Pool, Request
 from hqtrio.model.task import Ending, Stdio, TaskBody
-from hqtrio.model.worker import LossReason, WorkerConfig
+from hqtrio.model.worker import LossReason
 from hqtrio.now import Now
 from hqtrio.scheduling.events import (
     CloseLink,
     Fact,
     LinkClosed,
+    LinkFree,
     LinkOpened,
+    LinkStuck,
     Shipped,
     TakenBack,
     ToLink,
@@ -56,198 +43,83 @@ from hqtrio.scheduling.events import (
 )
 from hqtrio.scheduling.machine import Scheduling
 
+__all__ = ["CONTENT", "Cluster", "ended_fact", "gang", "needs", "pools", "work_of"]
+
 NULL = Stdio(None)
 CONTENT = TaskBody((b"true",), (), "/", NULL, NULL, "/")
 
 
 def needs(cpus=1, *, weight=1.0, time_s=0.0, nodes=0, policy=Policy.COMPACT, **others):
-    """One variant: cpus and other resources by name."""
-    entries = []
-    if cpus == "all":
-        entries.append(Need(CPUS, 0, Policy.ALL))
-    elif cpus:
-        entries.append(Need(CPUS, round(cpus * UNIT), policy))
-    entries += [Need(name, round(amount * UNIT)) for name, amount in sorted(others.items())]
+    """One variant: cpus and other resources by name; an amount, "all", or (amount, policy)."""
+    entries = [need(CPUS, cpus, policy)] if cpus else []
+    entries += [need(name, amount) for name, amount in sorted(others.items())]
     return Request(tuple(entries), nodes, time_s, round(weight * UNIT))
 
 
-def pools(cpus, **sums):
-    """A descriptor: cpus as a number, or as sizes of sockets; everything else is a sum."""
-    sizes = (cpus,) if isinstance(cpus, int) else cpus
+def need(resource, amount, policy=Policy.COMPACT):
+    if amount == "all":
+        return Need(resource, 0, Policy.ALL)
+    if isinstance(amount, tuple):
+        amount, policy = amount
+    return Need(resource, round(amount * UNIT), policy)
+
+
+def gang(nodes, **more):
+    """A request for so many whole workers."""
+    return needs(0, nodes=nodes, **more)
+
+
+def pools(cpus, *, coupling=(), **others):
+    """A descriptor. Pools are given by a number, or by the sizes of their groups.
+
+    A number of cpus makes one group, of anything else a sum. A coupling is rows
+    (pool, group, pool, group[, weight]).
+    """
+    made = [grouped(CPUS, (cpus,) if isinstance(cpus, int) else cpus)]
+    for name, amount in others.items():
+        if isinstance(amount, tuple):
+            made.append(grouped(name, amount))
+        else:
+            made.append(Pool(name, (), round(amount * UNIT)))
+    made.sort(key=lambda pool: pool.resource)
+    at = {pool.resource: index for index, pool in enumerate(made)}
+    links = tuple(Link(at[one], i, at[two], j, *weight) for one, i, two, j, *weight in coupling)
+    return Descriptor(tuple(made), links)
+
+
+def grouped(name, sizes):
     groups, at = [], 0
     for size in sizes:
         groups.append(tuple(str(i) for i in range(at, at + size)))
         at += size
-    made = [Pool(CPUS, tuple(groups), UNIT * at)]
-    made += [Pool(name, (), round(amount * UNIT)) for name, amount in sums.items()]
-    return Descriptor(tuple(sorted(made, key=lambda pool: pool.resource)))
+    return Pool(name, tuple(groups), UNIT * at)
 
 
-class FakeWorker:
-    """Obeys like a worker; tasks run until `end` is called."""
+def work_of(action):
+    """How many functions, built-in ones included, the action calls."""
+    calls = 0
 
-    def __init__(self, link, descriptor, **config):
-        self.link = link
-        self.config = WorkerConfig("node", "node", "/tmp", "g", descriptor, **config)
-        self.id = 0
-        self.frames = deque()  # from the server, not yet read
-        self.facts = []  # not yet reported
-        self.reports = deque()  # reported, not yet handled
-        self.seq = 0
-        self.classes, self.bodies = {}, {}
-        self.slots = {}  # slot: (class, claim, task or None)
-        self.backlog = {}  # class: {task: (priority, instance, entry)}
-        self.running = {}  # task: (slot, instance)
-        self.ran = []  # (task, instance), in order of start
-        self.entries = {}
-        self.acks = []
-        self.closed = self.stopped = None
+    def count(_frame, event, _what):
+        nonlocal calls
+        calls += event in ("call", "c_call")
 
-    # --- orders
-
-    def read_frame(self):
-        """Apply one frame from the server, as a whole."""
-        for message in self.frames.popleft():
-            self._obey(message)
-        self.pump()
-
-    def _obey(self, message):
-        match message:
-            case Registered(worker):
-                self.id = worker
-            case Rejected(reason):
-                self.closed = reason
-            case DefineClass(number, variants):
-                self.classes[number] = variants
-            case DefineBody(number, _, content):
-                self.bodies[number] = content
-            case Forget(bodies):
-                for body in read_u32(bodies):
-                    del self.bodies[body]
-            case Grant(slot, klass, variant, claim):
-                assert slot not in self.slots
-                assert len(self.classes[klass]) > variant
-                self._check_claim(claim)
-                self.slots[slot] = (klass, claim, None)
-            case Enqueue(klass, body, priority, firsts, counts, instances, entries):
-                assert body in self.bodies
-                entry = iter(entries)
-                rows = zip(read_u64(firsts), read_u32(counts), read_u32(instances), strict=True)
-                for first, count, instance in rows:
-                    for task in range(first, first + count):
-                        assert task not in self.running
-                        self.entries[task] = next(entry, None)
-                        self.backlog.setdefault(klass, {})[task] = (priority, instance)
-                assert next(entry, None) is None
-            case Retract(seq, tasks):
-                released = [
-                    task
-                    for task in read_u64(tasks)
-                    for waiting in self.backlog.values()
-                    if waiting.pop(task, None)
-                ]
-                self.facts.append(Retracted(seq, u64(released)))
-            case Cancel(tasks):
-                for task in read_u64(tasks):
-                    self._cancel(task)
-            case Ack(seen, durable):
-                self.acks.append((seen, durable))
-            case Stop(reason):
-                self.stopped = reason
-            case _:
-                raise AssertionError(message)
-
-    def _check_claim(self, claim):
-        for share in claim.shares:
-            whole = share.labels[:-1] if share.fraction else share.labels
-            for _, other, _ in self.slots.values():
-                for held in other.shares:
-                    if held.resource == share.resource:
-                        whole_held = held.labels[:-1] if held.fraction else held.labels
-                        assert not set(whole) & set(held.labels)
-                        assert not set(whole_held) & set(share.labels)
-
-    def _cancel(self, task):
-        for waiting in self.backlog.values():
-            if task in waiting:
-                _, instance = waiting.pop(task)
-                self.facts.append(ended_fact([(task, instance, 0)], Ending.CANCELLED, started=-1.0))
-                return
-        if task in self.running:
-            self.end(task, Ending.CANCELLED)
-
-    # --- work
-
-    def pump(self):
-        """Slots take what waits for them, or close."""
-        started, closed = [], []
-        for slot, (klass, claim, task) in list(self.slots.items()):
-            if task is not None:
-                continue
-            waiting = self.backlog.get(klass)
-            if not waiting:
-                del self.slots[slot]
-                closed.append(slot)
-                continue
-            task = min(waiting, key=lambda t: (-waiting[t][0], t))
-            _, instance = waiting.pop(task)
-            self.slots[slot] = (klass, claim, task)
-            self.running[task] = (slot, instance)
-            self.ran.append((task, instance))
-            started.append((task, instance, slot))
-        if started:
-            tasks, instances, slots = zip(*started, strict=True)
-            ages = f64([0.0] * len(tasks))
-            self.facts.append(Started(u64(tasks), u32(instances), u32(slots), ages))
-        if closed:
-            self.facts.append(Closed(u32(closed)))
-        for klass, waiting in self.backlog.items():
-            if self.frames:
-                break  # a slot for what has none may be on its way; a real worker waits for it
-            if waiting and not any(slot[0] == klass for slot in self.slots.values()):
-                instances = [instance for _, instance in waiting.values()]
-                self.facts.append(Bounced(u64(waiting), u32(instances), "no_slot"))
-                waiting.clear()
-
-    def end(self, task, ending=Ending.FINISHED, took=0.001):
-        """A running task ends; its slot goes on or closes."""
-        slot, instance = self.running.pop(task)
-        klass, claim, _ = self.slots[slot]
-        self.slots[slot] = (klass, claim, None)
-        self.facts.append(ended_fact([(task, instance, slot)], ending, started=took))
-        self.pump()
-
-    def report(self):
-        """Put everything that happened into one report; False if there is nothing to say."""
-        if self.facts:
-            self.seq += 1
-            self.reports.append(Report(self.seq, tuple(self.facts)))
-            self.facts = []
-        return bool(self.reports)
-
-
-def ended_fact(rows, ending=Ending.FINISHED, started=0.001):
-    """An Ended of rows (task, instance, slot)."""
-    tasks, instances, slots = zip(*rows, strict=True)
-    n = len(rows)
-    return Ended(
-        u64(tasks),
-        u32(instances),
-        u32(slots),
-        bytes([ending]) * n,
-        i32([0] * n),
-        f64([started] * n),
-        f64([0.0] * n),
-        f32([-1.0] * n),
-        u32([0] * n),
-    )
+    sys.setprofile(count)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return calls
 
 
 class Cluster:
-    """Machine, workers and job book; frames travel when the test says so."""
+    """Machine, workers and job book; frames travel when the test says so.
 
-    def __init__(self):
-        self.machine = Scheduling()
+    `options` are those of the machine; without `checks` its tables are checked only on demand.
+    """
+
+    def __init__(self, *, checks=True, **options):
+        self.machine = Scheduling(**options)
+        self.checks = checks
         self.time = 100.0
         self.workers = {}  # by link
         self.facts = []
@@ -258,6 +130,9 @@ class Cluster:
         self.cancelled = set()
         self.gone = []
         self.refusals = []  # why links were closed
+        self.starts = []  # tasks in the order in which they started, wherever that was
+        self.gangs = {}  # running multi-node task: its workers, root first
+        self._tasks_of = {}  # job: number of its tasks
         self._next_job = 1
         self._worker_ids = 0
         self._bodies = 0
@@ -268,12 +143,13 @@ class Cluster:
     def now(self):
         return Now(self.time, 1_000_000.0 + self.time)
 
-    def submit(self, *variants, priority=0, count=1, entries=None):
-        """One array as a new job; returns its task ids."""
-        job, self._next_job = self._next_job, self._next_job + 1
+    def submit(self, *variants, priority=0, count=1, entries=None, job=None, **more):
+        """One array, as a new job or as more tasks of one; returns its task ids."""
+        job = self._next_job if job is None else job
+        self._next_job = max(self._next_job, job + 1)
         self._bodies += 1
         variants = tuple(v if isinstance(v, Request) else needs(v) for v in variants) or (needs(),)
-        first = task_id(job, 0)
+        first = task_id(job, self._tasks_of.get(job, 0))
         piece = None
         if entries is not None:
             count = len(entries)
@@ -282,8 +158,9 @@ class Cluster:
                 at += len(entry)
                 ends.append(at)
             piece = EntrySlice(b"".join(entries), memoryview(u64(ends)), 0)
+        self._tasks_of[job] = number_of(first) + count
         body = Body(self._bodies, job, CONTENT)
-        ready = TasksReady(variants, priority, body, ((first, count),), 0, piece)
+        ready = TasksReady(variants, priority, body, ((first, count),), 0, piece, **more)
         tasks = list(range(first, first + count))
         for task in tasks:
             self.live[task] = ready
@@ -291,7 +168,29 @@ class Cluster:
         self.handle(ready)
         return tasks
 
+    def submit_all(self, *rows):
+        """Rows (priority, cpus or request or variants[, count]), each a job; their task ids."""
+        groups = []
+        for priority, what, *count in rows:
+            variants = what if isinstance(what, tuple) else (what,)
+            groups.append(self.submit(*variants, priority=priority, count=sum(count or [1])))
+        return groups
+
+    def occupy(self, worker, *variants, count=1, priority=1000):
+        """Tasks that run on this very worker."""
+        others = [other.link for other in self.workers.values() if other is not worker]
+        for link in others:
+            self.handle(LinkStuck(link))
+        tasks = self.submit(*variants, count=count, priority=priority)
+        self.settle()
+        for link in others:
+            self.handle(LinkFree(link))
+        self.settle()
+        assert set(tasks) <= worker.running.keys(), "what was to run there does not"
+        return tasks
+
     def cancel(self, tasks):
+        self._catch_up()
         for task in tasks:
             self.live.pop(task, None)
             self.cancelled.add(task)
@@ -299,15 +198,23 @@ class Cluster:
 
     def handle(self, event):
         self._perform(self.machine.handle(event, self.now()))
-        self.machine.check()
+        self._check()
 
     def round(self):
         """End the batch, at a time when a round may run."""
-        while self.inbox:
-            self.handle(self.inbox.popleft())
+        self._catch_up()
         self.time += 0.03
         self._perform(self.machine.end_batch(self.now()))
-        self.machine.check()
+        self._check()
+
+    def _catch_up(self):
+        """The job book's commands are handled in its order."""
+        while self.inbox:
+            self.handle(self.inbox.popleft())
+
+    def _check(self):
+        if self.checks:
+            self.machine.check()
 
     def _perform(self, effects):
         for effect in effects:
@@ -332,8 +239,14 @@ class Cluster:
                 self.workers[link].id = self._worker_ids
                 config = fact.hello.config
                 self.inbox.append(AdmitWorker(link, self._worker_ids, 1, config, "uid", b"", None))
-            case TasksReported(worker, attachment, report, _, ended):
+            case TasksReported(worker, attachment, report, _, ended, gangs):
+                for task, members in gangs:
+                    assert members[0] == worker, "a root is the first of its gang"
+                    assert set(members) <= {w.id for w in self.workers.values()}
+                    self.gangs[task] = members
                 for end in ended:
+                    for task in read_u64(end.tasks):
+                        self.gangs.pop(task, None)
                     tasks, instances = read_u64(end.tasks), read_u32(end.instances)
                     for task, instance, ending in zip(tasks, instances, end.endings, strict=True):
                         if instance == self.instance[task] and self.live.pop(task, None):
@@ -341,11 +254,20 @@ class Cluster:
                 self.inbox.append(Receipt(worker, attachment, report))
             case WorkerGone(worker, reason, running, shipped):
                 self.gone.append((worker, reason))
+                for task, members in list(self.gangs.items()):
+                    if members[0] == worker:
+                        del self.gangs[task]
                 for task, instance in (*running, *shipped):
                     if task in self.live:
                         assert instance == self.instance[task]
                         self.instance[task] += 1
                         self.inbox.append(self._again(task))
+            case NodeLost(task, instance, worker):
+                assert instance == self.instance[task]
+                if task in self.gangs:  # it may be lost before the task was heard to run
+                    members = self.gangs[task]
+                    assert worker in members[1:], (worker, members)
+                    self.gangs[task] = tuple(member for member in members if member != worker)
             case TasksBounced():
                 pass
 
@@ -360,19 +282,45 @@ class Cluster:
 
     # --- workers
 
-    def join(self, *args, admit=True, remaining_s=None, idle_timeout_s=None, **sums):
-        """A worker joins and is admitted; `args` as for `pools`."""
+    def join(
+        self,
+        *args,
+        admit=True,
+        remaining_s=None,
+        idle_timeout_s=None,
+        group="g",
+        key=b"key",
+        **more,
+    ):
+        """A worker joins and is admitted; what is not named here is as for `pools`."""
         link = 1000 + len(self.facts) + len(self.workers)
         while link in self.workers:
             link += 1
-        worker = FakeWorker(link, pools(*args, **sums), idle_timeout_s=idle_timeout_s)
+        config = {"idle_timeout_s": idle_timeout_s}
+        if "min_utilization" in more:
+            config["min_utilization"] = more.pop("min_utilization")
+        worker = FakeWorker(
+            link,
+            pools(*args, **more),
+            group=group,
+            lives_s=remaining_s,
+            now=lambda: self.time,
+            **config,
+        )
+        worker.starts = self.starts
         self.workers[link] = worker
-        hello = Register(worker.config, b"key", remaining_s=remaining_s)
+        hello = Register(worker.config, key, remaining_s=remaining_s)
         self.handle(LinkOpened(link, hello))
         if admit:
-            while self.inbox:
-                self.handle(self.inbox.popleft())
+            self._catch_up()
         return worker
+
+    def join_all(self, *workers):
+        """Workers given by their cpus, or as dictionaries for `join`."""
+        return [
+            self.join(w) if isinstance(w, int | tuple) else self.join(w["cpus"], **without_cpus(w))
+            for w in workers
+        ]
 
     def lose(self, worker, reason=LossReason.CONNECTION_LOST):
         self.workers.pop(worker.link)
@@ -406,17 +354,44 @@ class Cluster:
                     while worker.reports and worker.link in self.workers:
                         self.hear(worker)
             if not moved:
+                self._check_copies()
                 return
         raise AssertionError("the cluster does not come to rest")
 
+    def _check_copies(self):
+        """No task is at two workers, and no worker of a gang has anything else (G2, G3)."""
+        shipped = [
+            task
+            for worker in self.workers.values()
+            for tasks in (worker.running, *worker.backlog.values())
+            for task in tasks
+        ]
+        assert len(shipped) == len(set(shipped))
+        members = [member for gang in self.gangs.values() for member in gang]
+        assert len(members) == len(set(members)), self.gangs
+        roots = {gang[0] for gang in self.gangs.values()}
+        for worker in self.workers.values():
+            if worker.id in members:
+                assert len(worker.slots) == (worker.id in roots)
+                assert not worker.waiting
+
     def advance(self, to):
         """Let time pass, deadlines included."""
-        while (deadline := self.machine.next_deadline()) <= to:
+        for _ in range(100_000):
+            deadline = self.machine.next_deadline()
+            if deadline > to:
+                break
             self.time = max(self.time, deadline)
             self._perform(self.machine.tick(self.now()))
-            self.machine.check()
+            self._check()
             self.settle()
+        else:
+            raise AssertionError("the machine has always something due")
         self.time = max(self.time, to)
+        for worker in self.workers.values():
+            worker.pump()
+        if any(worker.facts for worker in self.workers.values()):
+            self.settle()
 
     def finish_all(self):
         """End running tasks until none is left; returns how many ended."""
@@ -429,6 +404,8 @@ class Cluster:
             self.settle()
         return len(self.ended) - before
 
+    # --- what is the case
+
     def running(self):
         """Ids of running tasks per worker, in the order the workers joined."""
         return [sorted(worker.running) for worker in self.workers.values()]
@@ -436,3 +413,39 @@ class Cluster:
     def loads(self):
         """Number of running tasks per worker."""
         return [len(worker.running) for worker in self.workers.values()]
+
+    def started(self, *groups):
+        """How many tasks of each submitted group run."""
+        running = {task for tasks in self.running() for task in tasks}
+        return [sum(task in running for task in tasks) for tasks in groups]
+
+    def here(self, worker, *groups):
+        """How many tasks of each submitted group run on this worker."""
+        return [len(worker.running.keys() & set(tasks)) for tasks in groups]
+
+    def chosen(self, tasks):
+        """The variants in which those of the tasks run that run, ascending."""
+        return sorted(
+            worker.variants[slot]
+            for worker in self.workers.values()
+            for task, (slot, _) in worker.running.items()
+            if task in tasks
+        )
+
+    def held(self):
+        """Whether each worker is kept for waiting tasks."""
+        return [self.is_held(worker) for worker in self.workers.values()]
+
+    def is_held(self, worker):
+        return self.machine.runtime_info(worker.id).reserved
+
+    def end(self, tasks, ending=Ending.FINISHED, took=0.001):
+        """These running tasks end, and the cluster comes to rest."""
+        for task in tasks:
+            [worker] = [w for w in self.workers.values() if task in w.running]
+            worker.end(task, ending, took)
+        self.settle()
+
+
+def without_cpus(worker):
+    return {name: value for name, value in worker.items() if name != "cpus"}

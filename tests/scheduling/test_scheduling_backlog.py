@@ -10,8 +10,8 @@ from hqtrio.messages.scheduling import TasksBounced
 from hqtrio.messages.worker import Enqueue, Report
 from hqtrio.model.resources import ONE_CPU
 from hqtrio.model.task import Ending
+from hqtrio.scheduling.backlog import BACKLOG_MAX, backlog_target
 from hqtrio.scheduling.mirror import RequestClass
-from hqtrio.scheduling.round import BACKLOG_MAX, backlog_target
 
 
 def waiting(worker):

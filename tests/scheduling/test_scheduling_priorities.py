@@ -129,8 +129,8 @@ def test_s58_a_cancelled_holder_gives_the_worker_back():
 
 def test_s38_a_multi_node_request_blocks_nobody():
     cluster = Cluster()
-    cluster.join(1)
-    cluster.join(1)
+    cluster.join(1, group="one")
+    cluster.join(1, group="other")
     cluster.submit(needs(1, nodes=2), priority=10)
     cluster.submit(1, count=5)
     assert cluster.finish_all() == 5

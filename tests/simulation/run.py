@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent / "scheduling"), str(HERE.parent.parent)]
 
 from simulation import simulate  # noqa: E402
 from simulation_scenarios import SCENARIOS  # noqa: E402

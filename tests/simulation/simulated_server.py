@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from simulated_network import Connection
 from simulated_time import Alarm, Core, Timeline
+from watched_scheduling import RecordedScheduling
 
 from hqtrio.jobs.effects import (
     Answer,
@@ -37,7 +38,6 @@ from hqtrio.scheduling.events import (
     ToLink,
     WorkerSaid,
 )
-from hqtrio.scheduling.machine import Scheduling
 
 REGISTRATION_S: Final = 15.0
 DURABLE_S: Final = (0.0002, 0.02)  # until a group of records is on the disk
@@ -134,7 +134,7 @@ class Server:
         self.world = world
         details = ServerDetails(name, "host", 1, "host", 2, "0", 1, 0.0)
         self.book = JobBook(name, name.encode(), details)
-        self.scheduling = Scheduling()
+        self.scheduling = RecordedScheduling()
         self.proxies: dict[int, Proxy] = {}
         self._sessions: dict[int, Session] = {}
         self._links, self._numbers = count(1), count(1)

@@ -1,0 +1,391 @@
+"""What a scheduler's events and effects add up to: its view of the cluster, kept by somebody else.
+
+Only what passes in and out of the machine is read. Every order is checked against what was known
+when it was given: whose the task is, what is free, who is stopping, how long the worker lives.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from ledger_entries import DrainEntry, SlotEntry, TaskEntry, WorkerEntry
+from naive_pools import NaivePools
+
+from hqtrio.messages.columns import read_u32, read_u64
+from hqtrio.messages.scheduling import (
+    AdmitWorker,
+    NodeLost,
+    StopWorker,
+    TasksCancelled,
+    TasksReady,
+    WorkerGone,
+)
+from hqtrio.messages.worker import (
+    Bounced,
+    Cancel,
+    Closed,
+    DefineClass,
+    Drain,
+    Ended,
+    Enqueue,
+    Goodbye,
+    Grant,
+    Report,
+    Retract,
+    Retracted,
+    Started,
+    Stop,
+    Undrain,
+)
+from hqtrio.model.resources import UNIT, Variants
+from hqtrio.model.worker import WorkerConfig
+from hqtrio.scheduling.events import (
+    CloseLink,
+    Fact,
+    LinkClosed,
+    LinkFree,
+    LinkOpened,
+    LinkStuck,
+    ToLink,
+    WorkerSaid,
+)
+
+
+class Ledger:
+    """One scheduler's history."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[int, TaskEntry] = {}
+        self.workers: dict[int, WorkerEntry] = {}
+        self.granted: list[SlotEntry] = []  # in the effects taken in last
+        self._links: dict[int, WorkerEntry] = {}
+        self._opened: dict[int, tuple[float, WorkerConfig, float | None]] = {}
+        self._shipped: set[tuple[int, int]] = set()  # (task, instance) ever shipped and not back
+        self._instances: dict[int, int] = {}
+
+    # --- what is asked of it
+
+    def ready(self) -> list[TaskEntry]:
+        return [task for task in self.tasks.values() if not task.worker]
+
+    def backlog(self, worker: int, variants: Variants) -> list[TaskEntry]:
+        """Tasks that wait there for a slot, first to start first."""
+        tasks = [
+            task
+            for task in self.workers[worker].held.values()
+            if task.variants == variants and not (task.slot or task.asked_back or task.cancelled)
+        ]
+        return sorted(tasks, key=lambda task: (-task.priority, task.id))
+
+    # --- events
+
+    def take_event(self, event, now: float) -> None:
+        match event:
+            case TasksReady():
+                self._announce(event)
+            case TasksCancelled(runs):
+                for first, count in runs:
+                    for task in range(first, first + count):
+                        self._cancel(task)
+            case LinkOpened(link, hello):
+                self._opened[link] = (now, hello.config, hello.remaining_s)
+            case AdmitWorker(link, worker):
+                self._admit(link, worker)
+            case StopWorker(worker):
+                if worker in self.workers:
+                    self.workers[worker].stopping = True
+            case LinkStuck(link) | LinkFree(link):
+                if link in self._links:
+                    self._links[link].stuck = isinstance(event, LinkStuck)
+            case LinkClosed(link):
+                self._opened.pop(link, None)
+            case WorkerSaid(link, messages):
+                if link in self._links:
+                    for message in messages:
+                        self._hear(self._links[link], message)
+            case _:
+                pass
+
+    def _announce(self, ready: TasksReady) -> None:
+        for first, count in ready.runs:
+            for task in range(first, first + count):
+                assert task not in self.tasks, ("announced twice", task)
+                before = self._instances.get(task, -1)
+                assert ready.instance > before, ("the instance does not grow", task)
+                self._instances[task] = ready.instance
+                self.tasks[task] = TaskEntry(task, ready.variants, ready.priority, ready.instance)
+
+    def _cancel(self, number: int) -> None:
+        task = self.tasks.get(number)
+        if task is None:
+            return
+        if task.worker:
+            task.cancelled = True
+        else:
+            del self.tasks[number]
+
+    def _admit(self, link: int, worker: int) -> None:
+        if link not in self._opened:
+            return
+        opened_at, config, remaining_s = self._opened.pop(link)
+        lifetime = config.time_limit_s if remaining_s is None else remaining_s
+        deadline_at = inf if lifetime is None else opened_at + lifetime
+        entry = WorkerEntry(worker, link, config, deadline_at, NaivePools(config.descriptor))
+        self.workers[worker] = self._links[link] = entry
+
+    # --- what a worker says
+
+    def _hear(self, worker: WorkerEntry, message) -> None:
+        match message:
+            case Report(_, facts):
+                for fact in facts:
+                    self._learn(worker, fact)
+            case Goodbye():
+                worker.stopping = True
+            case _:
+                pass
+
+    def _learn(self, worker: WorkerEntry, fact) -> None:
+        match fact:
+            case Started():
+                columns = read_u64(fact.tasks), read_u32(fact.instances), read_u32(fact.slots)
+                for number, instance, slot in zip(*columns, strict=True):
+                    task = self._mine(worker, number, instance)
+                    if task is not None:
+                        task.slot, task.asked_back = slot, 0
+            case Ended():
+                rows = zip(read_u64(fact.tasks), read_u32(fact.instances), strict=True)
+                for number, instance in rows:
+                    if self._mine(worker, number, instance) is not None:
+                        del self.tasks[number], worker.held[number]
+            case Closed(slots):
+                for number in read_u32(slots):
+                    self._close(worker, number)
+            case Bounced(tasks, instances, reason):
+                for number, instance in zip(read_u64(tasks), read_u32(instances), strict=True):
+                    task = self._mine(worker, number, instance)
+                    if task is not None:
+                        self._give_back(task)
+                        if reason == "time":
+                            worker.too_late.add(task.variants)
+            case Retracted(seq, released):
+                back = set(read_u64(released))
+                for task in list(worker.held.values()):
+                    if task.asked_back == seq:
+                        task.asked_back = 0
+                        if task.id in back:
+                            self._give_back(task)
+
+    def _mine(self, worker: WorkerEntry, number: int, instance: int) -> TaskEntry | None:
+        task = self.tasks.get(number)
+        if task is None or (task.worker, task.instance) != (worker.id, instance):
+            return None
+        return task
+
+    def _give_back(self, task: TaskEntry) -> None:
+        del self.workers[task.worker].held[task.id]
+        if task.cancelled:
+            del self.tasks[task.id]
+        else:
+            task.worker = task.slot = task.asked_back = 0
+
+    def _close(self, worker: WorkerEntry, number: int) -> None:
+        slot = worker.slots.pop(number, None)
+        if slot is None:
+            return
+        worker.pools.free(slot.claim)
+        for member in slot.gang:
+            if member in self.workers:
+                self.workers[member].gang = None
+        drain = slot.drain
+        if drain is None:
+            return
+        drain.slots.discard(number)
+        if drain.left is not None:
+            drain.left -= 1
+            if drain.left == 0:
+                for other in drain.slots:
+                    worker.slots[other].drain = None
+
+    # --- effects
+
+    def take_effects(self, effects, now: float) -> None:
+        self.granted = []
+        for effect in effects:
+            match effect:
+                case ToLink(link, messages):
+                    if link in self._links:
+                        for message in messages:
+                            self._order(self._links[link], message, now)
+                case CloseLink(link):
+                    self._opened.pop(link, None)
+                    worker = self._links.pop(link, None)
+                    assert worker is None or worker.id not in self.workers, "closed but not gone"
+                case Fact(WorkerGone(worker, _, running, shipped)):
+                    self._forget(worker, running, shipped)
+                case Fact(NodeLost(task, instance, worker)):
+                    self._shrink(task, instance, worker)
+                case _:
+                    pass
+        for slot in sorted(self.granted, key=lambda slot: slot.number):
+            worker = self.workers[slot.worker]
+            if not slot.gang:
+                worker.pools.check_claim(slot.request, slot.claim)  # I05
+                worker.pools.hold(slot.claim)  # I01, I14
+
+    def _order(self, worker: WorkerEntry, message, now: float) -> None:
+        match message:
+            case DefineClass(number, variants):
+                assert number not in worker.classes, ("class defined twice", number)
+                worker.classes[number] = variants
+            case Grant():
+                self._grant(worker, message, now)
+            case Enqueue():
+                self._ship(worker, message, now)
+            case Retract(seq, tasks):
+                for number in read_u64(tasks):
+                    task = self.tasks[number]
+                    assert task.worker == worker.id, ("asked back from the wrong worker", number)
+                    assert not task.asked_back, ("asked back twice", number)
+                    task.asked_back = seq
+            case Drain(slots, count):
+                self._drain(worker, [n for n in read_u32(slots) if n in worker.slots], count)
+            case Undrain(slots):
+                self._undrain(worker, [n for n in read_u32(slots) if n in worker.slots])
+            case Cancel(tasks):
+                for number in read_u64(tasks):
+                    task = self.tasks.get(number)
+                    assert task is None or task.cancelled, ("cancels what nobody cancelled", number)
+            case Stop():
+                worker.stopping = True
+            case _:
+                pass
+
+    def _drain(self, worker: WorkerEntry, slots: list[int], count: int) -> None:
+        self._undrain(worker, slots)
+        drain = DrainEntry(count or None, set(slots))
+        for number in slots:
+            worker.slots[number].drain = drain
+
+    def _undrain(self, worker: WorkerEntry, slots: list[int]) -> None:
+        for number in slots:
+            slot = worker.slots[number]
+            if slot.drain is not None:
+                slot.drain.slots.discard(number)
+                slot.drain = None
+
+    def _grant(self, worker: WorkerEntry, grant: Grant, now: float) -> None:
+        where = (worker.id, grant.slot)
+        assert worker.in_use, ("grant for a worker that is not in use", where)  # I07
+        variants = worker.classes[grant.klass]
+        slot = SlotEntry(worker.id, grant.slot, variants, grant.variant, grant.claim)
+        request = slot.request
+        assert grant.slot not in worker.slots, ("slot granted twice", where)
+        assert worker.lives_for(request, now), ("granted too late", where)  # I18
+        assert variants not in worker.too_late or not request.time_s, ("had bounced", where)
+        assert worker.gang is None, ("grant for a worker in a gang", where)  # G2
+        if request.nodes:
+            self._form_gang(worker, slot, grant.nodes, now)
+        else:
+            assert not grant.nodes, where
+        worker.slots[grant.slot] = slot
+        self.granted.append(slot)
+
+    def _form_gang(self, root: WorkerEntry, slot: SlotEntry, nodes, now: float) -> None:  # I08
+        by_host = {worker.config.hostname: worker for worker in self.workers.values()}
+        members = [by_host[name] for name in nodes]
+        request = slot.request
+        assert not slot.claim.shares, slot
+        assert len(members) == len(set(nodes)) == request.nodes, (nodes, request)
+        assert members[0] is root, (nodes, root.config.hostname)
+        for member in members:
+            assert member.in_use, ("gang with a worker that is not in use", member.id)
+            assert member.config.group == root.config.group, (nodes, member.config.group)
+            assert not member.slots and member.gang is None, ("gang on a busy worker", member.id)
+            assert not member.held, ("gang on a worker with tasks", member.id)
+            assert member.lives_for(request, now), ("gang on a short-lived worker", member.id)
+            member.gang = slot
+        slot.gang = tuple(member.id for member in members)
+
+    def _ship(self, worker: WorkerEntry, enqueue: Enqueue, now: float) -> None:
+        variants = worker.classes[enqueue.klass]
+        slots = worker.slots_of(variants)
+        assert worker.in_use, ("tasks for a worker that is not in use", worker.id)  # I07
+        assert slots, ("backlog without a slot", worker.id)  # I04
+        assert worker.gang in (None, *slots), ("tasks for a worker in a gang", worker.id)  # G2
+        late = [slot for slot in slots if not worker.lives_for(slot.request, now)]
+        assert len(late) < len(slots), ("shipped too late", worker.id)  # I18
+        rows = zip(
+            read_u64(enqueue.firsts),
+            read_u32(enqueue.counts),
+            read_u32(enqueue.instances),
+            strict=True,
+        )
+        for first, count, instance in rows:
+            for number in range(first, first + count):
+                task = self.tasks.get(number)
+                assert task is not None, ("shipped but not to be run", number)  # G8, R11
+                assert not task.worker, ("shipped but not ready", number, task.worker)  # G3, I06
+                assert task.instance == instance, (number, task.instance, instance)
+                assert (task.variants, task.priority) == (variants, enqueue.priority), number
+                task.worker = worker.id
+                worker.held[number] = task
+
+    def _forget(self, number: int, running, shipped) -> None:
+        """The worker is gone: what it had is nobody's now, and all of it has been named."""
+        worker = self.workers.pop(number, None)
+        if worker is None:
+            assert not (running or shipped), (number, running, shipped)
+            return
+        self._links.pop(worker.link, None)
+        named = dict(running) | dict(shipped)
+        assert len(named) == len(running) + len(shipped), ("named twice", running, shipped)
+        for task in worker.held.values():
+            instance = named.pop(task.id, None)
+            assert instance == task.instance or (task.cancelled and instance is None), (
+                "not given back",
+                task,
+                instance,
+            )
+            del self.tasks[task.id]
+        assert not named, ("gave back what it had not", number, named)
+        for slot in worker.slots.values():
+            for member in slot.gang:
+                if member in self.workers:
+                    self.workers[member].gang = None
+
+    def _shrink(self, number: int, instance: int, worker: int) -> None:
+        task = self.tasks[number]
+        root = self.workers[task.worker]
+        assert task.instance == instance, (task, instance)
+        (slot,) = [slot for slot in root.slots.values() if slot.gang]
+        assert worker in slot.gang[1:], (slot, worker)
+        slot.gang = tuple(member for member in slot.gang if member != worker)
+
+    # --- what holds after every event
+
+    def check(self) -> None:
+        for worker in self.workers.values():
+            gang = worker.gang
+            if gang is not None:  # G2
+                root = self.workers[gang.worker]
+                assert gang is root.slots[gang.number], gang
+                if worker is not root:
+                    assert not worker.slots, (worker.id, gang)
+                    assert not worker.held, (worker.id, gang)
+                else:
+                    assert len(worker.slots) == 1, (worker.id, gang)
+                    lost = [member for member in gang.gang if member not in self.workers]
+                    tasks = [task for task in worker.held.values() if not task.cancelled]
+                    assert not (lost and tasks), ("not told of a lost node", gang)
+            self._check_pools(worker)
+
+    def _check_pools(self, worker: WorkerEntry) -> None:  # I01
+        fresh = NaivePools(worker.config.descriptor)
+        for slot in worker.slots.values():
+            fresh.hold(slot.claim)
+        assert fresh.used == worker.pools.used, worker.id
+        for pool in worker.config.descriptor.pools:
+            assert 0 <= fresh.free_amount(pool.resource) <= pool.size
+            if pool.groups:
+                assert max(fresh.used[pool.resource].values()) <= UNIT
