@@ -16,6 +16,18 @@ BARE_IMPORT: Final = "import trio_websocket"
 CLI_PROGRAM: Final = "hqtrio submit PROGRAM"
 CLI_LIST: Final = "hqtrio job list"
 CLI_FILE: Final = "hqtrio submit job.yaml"
+LOST_WORK_ORDERED: Final = "hqtrio (lost work taken as ordered)"
+# The scheduling machine among pretended workers:
+KINDS: Final = ("3 s tasks", "20 s tasks")
+ROUNDS: Final = ("median round", "worst round")
+LONGEST_BATCH: Final = "classes: longest batch"
+FEW: Final = "10 workers"
+MANY: Final = "many workers"
+EVENTS: Final = ("no event", "one more task waits", "an end with successor")
+SMALL: Final = "10 workers, 1,000 waiting"
+LARGE: Final = "1,000 workers, many waiting"
+ONE_ARRAY: Final = "one array"
+IN_PIECES: Final = "submitted in pieces"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +180,99 @@ ALL: Final = (
         quick_tasks=4,
         counted="connected workers",
         budgets=(Budget(HQTRIO, 0.5),),
+        rounds_max=1,
+    ),
+    Workload(
+        "sim_uniform",
+        "simulation: equal tasks of 30 s, in virtual time",
+        "x bound",
+        tasks=1_000_000,
+        quick_tasks=20_000,
+        budgets=(Budget(HQTRIO, 1.03),),
+        rounds_max=1,
+    ),
+    Workload(
+        "sim_uniform_short",
+        "simulation: tasks of about a second, in virtual time",
+        "x bound",
+        tasks=1_000_000,
+        quick_tasks=20_000,
+        budgets=(Budget(HQTRIO, 1.03),),
+        rounds_max=1,
+    ),
+    Workload(
+        "sim_heavy_tails",
+        "simulation: heavy-tailed durations in mixed shapes, in virtual time",
+        "x bound",
+        tasks=1_000_000,
+        quick_tasks=20_000,
+        budgets=(Budget(HQTRIO, 1.10),),
+        rounds_max=1,
+    ),
+    Workload(
+        "sim_churn",
+        "simulation: 20 classes, workers join, leave and die, in virtual time",
+        "x bound",
+        tasks=1_000_000,
+        quick_tasks=20_000,
+        budgets=(Budget(LOST_WORK_ORDERED, 1.10),),
+        rounds_max=1,
+    ),
+    Workload(
+        "round_steady",
+        "one scheduling round of a full cluster, 20 classes",
+        "ms",
+        tasks=1000,
+        quick_tasks=50,
+        counted="workers",
+        budgets=tuple(Budget(f"{kind}: {which}", 10) for kind in KINDS for which in ROUNDS),
+    ),
+    Workload(
+        "round_fill",
+        "filling idle workers of 128 cpus",
+        "ms",
+        tasks=1000,
+        quick_tasks=50,
+        counted="workers",
+        budgets=tuple(Budget(f"{n} {LONGEST_BATCH}", 50) for n in (1, 20)),
+    ),
+    Workload(
+        "round_idle",
+        "a round with nothing to do",
+        "us",
+        tasks=1_000_000,
+        quick_tasks=50_000,
+        counted="waiting tasks",
+        budgets=tuple(
+            Budget(f"{event}: {LARGE}", 2, against=f"{event}: {SMALL}") for event in EVENTS
+        ),
+    ),
+    Workload(
+        "task_cost",
+        "the scheduling machine's part in each task of a full cluster, 20 classes",
+        "us/task",
+        tasks=1000,
+        quick_tasks=50,
+        counted="workers",
+        budgets=tuple(Budget(f"{kind}, {MANY}", 2, against=f"{kind}, {FEW}") for kind in KINDS),
+    ),
+    Workload(
+        "queue_memory",
+        "the scheduling machine's memory for waiting tasks",
+        "B/task",
+        tasks=1_000_000,
+        quick_tasks=100_000,
+        budgets=(Budget(ONE_ARRAY, 64), Budget(IN_PIECES, 64)),
+        rounds_max=1,
+    ),
+    Workload(
+        "envelope",
+        "CPU of a server with workers of 128 slots, tasks of 3 s, at the full rate",
+        "% of a core",
+        tasks=1000,
+        quick_tasks=50,
+        counted="workers",
+        budgets=(Budget(HQTRIO, 50),),
         rounds_max=1,
     ),
 )

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
 from statistics import median
 from typing import Final
 
+from benchmarks.cluster import STOP_S, Cluster, hqtrio, open_cluster, stall_in
 from benchmarks.peers import bare_import
 from benchmarks.peers.peer import Figures, Peer
 from benchmarks.sandbox import (
@@ -25,6 +21,7 @@ from benchmarks.sandbox import (
     expect_files,
     resident_bytes,
 )
+from benchmarks.scheduling import rows
 from benchmarks.workloads import (
     BARE_IMPORT,
     CLI_FILE,
@@ -37,8 +34,6 @@ from benchmarks.workloads import (
     Workload,
 )
 
-START_S: Final = 60.0
-STOP_S: Final = 15.0
 SMALL_FILE: Final = "tasks:\n  only: {command: /bin/true}\n"
 NO_FILES: Final = ("--stdout", "none", "--stderr", "none")
 LAYERS: Final = 100
@@ -49,93 +44,10 @@ SPANS: Final = (
     "a worker without processes ends a run of consecutive tasks as one span with one date; "
     "what the worker spends on a real task is not in this figure"
 )
-STALL_VARIABLE: Final = "HQTRIO_STALL_LOG"
 
 
 def missing() -> str:
     return "" if find_spec("hqtrio.__main__") else "no hqtrio.__main__ in this checkout"
-
-
-@dataclass(slots=True)
-class Cluster:
-    sandbox: Sandbox
-    server: subprocess.Popen[bytes]
-    workers: list[subprocess.Popen[bytes]]
-
-    def command(self, *words: str) -> float:
-        """Seconds of one command from start to end."""
-        return self.sandbox.run(hqtrio(*words)).seconds
-
-    def start_workers(self, count: int, *options: str) -> None:
-        """Return once they are connected."""
-        for _ in range(count):
-            self.workers.append(self.sandbox.start(hqtrio("worker", "start", *options)))
-        connected = self.sandbox.start(hqtrio("worker", "wait", str(count)))
-        give_up_at = time.monotonic() + START_S + count
-        while connected.poll() is None:
-            if any(worker.poll() is not None for worker in self.workers):
-                raise Failed("a worker did not start")
-            if time.monotonic() > give_up_at:
-                raise Failed("the workers did not connect")
-            time.sleep(0.02)
-        if connected.returncode:
-            raise Failed("waiting for the workers failed")
-
-    @contextmanager
-    def noting_cpu(self, tasks: int) -> Iterator[None]:
-        """Note what server and worker spent per task; launchers and tasks do not count."""
-        processes = {"server": self.server.pid, "worker": self.workers[0].pid}
-        before = {name: cpu_seconds(pid) for name, pid in processes.items()}
-        yield
-        spent = [
-            f"{name} {1e6 * (cpu_seconds(pid) - before[name]) / tasks:.1f} us"
-            for name, pid in processes.items()
-        ]
-        self.sandbox.notes.append(f"CPU per task: {', '.join(spent)}")
-
-    def expect_finished(self, job: int, count: int) -> None:
-        said = self.sandbox.run(hqtrio("job", "list", "--all", "--output-mode", "json")).stdout
-        stats = next(row["task_stats"] for row in json.loads(said) if row["id"] == job)
-        if stats["finished"] != count:
-            raise Failed(f"job {job} has {stats}, expected {count} finished")
-
-    def stop(self) -> None:
-        """Ask politely; the sandbox does the rest."""
-        for process in (self.server, *self.workers):
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGINT)
-        give_up_at = time.monotonic() + STOP_S
-        for process in (self.server, *self.workers):
-            try:
-                process.wait(max(0.1, give_up_at - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                self.sandbox.notes.append(
-                    f"process {process.pid} was still there {STOP_S:g} s after SIGINT"
-                )
-
-
-def hqtrio(*words: str) -> list[str]:
-    return [sys.executable, "-m", "hqtrio", *words]
-
-
-@contextmanager
-def open_cluster(sandbox: Sandbox, *, stall_log: Path | None = None) -> Iterator[Cluster]:
-    """A server that listens; it and the workers started later end with the block."""
-    extra = {STALL_VARIABLE: str(stall_log)} if stall_log else {}
-    server = sandbox.start(hqtrio("server", "start"), extra=extra)
-    cluster = Cluster(sandbox, server, [])
-    access = sandbox.home / ".hqtrio-server" / "hq-current" / "access.json"
-    give_up_at = time.monotonic() + START_S
-    try:
-        while not access.exists():
-            if server.poll() is not None or time.monotonic() > give_up_at:
-                raise Failed("the server did not start")
-            time.sleep(0.02)
-        yield cluster
-    except Failed as failed:
-        raise Failed(f"{failed} | logs: {sandbox.last_words()}") from failed
-    finally:
-        cluster.stop()
 
 
 def start_up_seconds(cluster: Cluster, *submit: str) -> float:
@@ -293,11 +205,9 @@ def stall(workload: Workload, sandbox: Sandbox) -> Figures:
         cluster.command("server", "stop")
         with suppress(subprocess.TimeoutExpired):
             cluster.server.wait(STOP_S)
-    if not log.exists():
-        raise Failed(f"the server wrote no {STALL_VARIABLE}")
-    said = json.loads(log.read_text())
-    sandbox.notes.append(f"longest in {said['handler']}")
-    return {HQTRIO: 1e3 * said["longest_stall_s"]}
+    longest_ms, handler = stall_in(log)
+    sandbox.notes.append(f"longest in {handler}")
+    return {HQTRIO: longest_ms}
 
 
 def idle(workload: Workload, sandbox: Sandbox) -> Figures:
@@ -349,5 +259,6 @@ PEER = Peer(
         "cli": cli,
         "stall": stall,
         "idle": idle,
+        **rows.MEASURES,
     },
 )

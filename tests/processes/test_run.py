@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from process_cluster import processes_with, wait_until
 
+from hqtrio.jobfile import load_jobfile
+
 CONFIGS = Path(__file__).parents[2] / "configs" / "jobs"
 
 
@@ -73,9 +75,24 @@ def test_a_bad_job_file_says_where_and_changes_nothing(cluster):
     assert os.listdir(cluster.work) == ["bad.yaml"]
 
 
-@pytest.mark.parametrize("example", sorted(p.name for p in CONFIGS.iterdir()))
+def nodes_of(example: Path) -> int:
+    """How many workers its largest task takes at once."""
+    job = load_jobfile(example.read_bytes(), filename=example.name, submit_dir="/", key=b"")
+    alike = [array.variants for array in job.arrays] + list(job.graph.variants if job.graph else ())
+    return max(request.nodes for variants in alike for request in variants)
+
+
+@pytest.mark.parametrize("example", sorted(CONFIGS.iterdir()), ids=lambda path: path.name)
 def test_every_example_job_runs_to_its_end(cluster, example):
-    cluster.run("run", str(CONFIGS / example))
+    """On this machine alone, unless a task takes several workers."""
+    nodes = nodes_of(example)
+    if nodes <= 1:
+        cluster.run("run", str(example))
+        return
+    cluster.start_server()
+    for number in range(nodes):
+        cluster.start_worker("--group", "example", name=f"worker-{number}")
+    cluster.run("submit", "--wait", str(example))
 
 
 def test_a_second_run_does_not_write_over_the_first(cluster):

@@ -145,8 +145,9 @@ def test_a_killed_launcher_counts_as_a_crash_of_its_task(cluster):
 @pytest.mark.parametrize("policy", ["stop", "reconnect"])
 def test_a_killed_server_ends_its_workers_and_their_tasks(cluster, policy):
     server = cluster.start_server()
-    worker = Marked(cluster, "--cpus", "2", "--on-server-lost", policy, "--idle-timeout", "2s")
+    # Before the worker comes: it must not be idle until it has heard of them.
     cluster.submit("--array", "1-2", "--", "sh", "-c", f"{FAMILY} wait")
+    worker = Marked(cluster, "--cpus", "2", "--on-server-lost", policy, "--idle-timeout", "2s")
     wait_until(lambda: len(list(cluster.work.glob("up-*"))) == 2)
     server.kill()
     if policy == "reconnect":  # what runs goes on as long as it wants
