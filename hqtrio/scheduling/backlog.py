@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from hqtrio.scheduling import shipping
@@ -16,18 +16,23 @@ BACKLOG_MAX: Final = 20_000  # tasks of one class at one worker
 BACKLOG_BYTES: Final = 1024 * 1024  # entries shipped ahead in one go
 COVER_S: Final = 0.25 + 2 * 0.02  # work per slot, and two round trips
 TASK_MIN_S: Final = 20e-6
-LONG_S: Final = 10.0  # longer tasks get no backlog
+LONG_S: Final = 10.0  # of longer tasks not every slot has a successor
 LIFETIME_MARGIN_S: Final = 60.0  # a time request gets backlog only where it is far from too late
 STEAL_MIN_S: Final = 0.01  # less work than this is done before it could move
 
 
-def backlog_target(klass: RequestClass, slots: int) -> int:
-    """How many tasks should lie ready for so many slots: a quarter second of work for each."""
+def backlog_target(klass: RequestClass, slots: int, pace_s: float = 0.0) -> int:
+    """How many tasks should lie ready for so many slots: a quarter second of work for each.
+
+    A worker that holds back its reports for `pace_s` needs as much more. Of long tasks there are
+    only as many as the slots together are likely to end in that time.
+    """
+    cover_s = COVER_S + 2 * pace_s
     if klass.mean_s > LONG_S:
-        return 0
+        return int(slots * cover_s / klass.mean_s)
     if klass.mean_s < 0:
         return slots  # nothing is known yet, and a slot without successor closes
-    return min(BACKLOG_MAX, slots * ceil(COVER_S / max(klass.mean_s, TASK_MIN_S)))
+    return min(BACKLOG_MAX, slots * ceil(cover_s / max(klass.mean_s, TASK_MIN_S)))
 
 
 # --- shipping ahead
@@ -79,7 +84,7 @@ def _top_up(
         context.tables, mirror, klass, rank_of(queue.priority), context.now
     ):
         slots = may_go_on(mirror, stake)
-    want = backlog_target(klass, slots)
+    want = backlog_target(klass, slots, mirror.pace_s)
     ahead = stake.from_level(queue.priority) - stake.slots - stake.retracting
     if want == 0 or ahead * 2 > want:
         return
@@ -139,8 +144,12 @@ def with_room(context: Context) -> dict[int, list[Stake]]:
 def open_for_backlog(context: Context, stake: Stake) -> None:
     """Grant slots to tasks that already lie at their worker, as far as there is room."""
     mirror, klass = stake.mirror, stake.klass
-    if mirror.gang is not None or mirror.least_cpus:
+    if mirror.gang is not None:
         return
+    if mirror.least_cpus:
+        count = min(stake.backlog, mirror.room_for(klass))
+        if not count or not _would_do(mirror, klass, count):
+            return
     if stake.slots and klass.top is not None and klass.top.priority >= stake.lowest:
         return  # those are placed with all others of their level
     rank = rank_of(stake.lowest)
@@ -178,15 +187,16 @@ def steal(context: Context) -> None:
     for klass in context.tables.classes.values():
         if not is_worth_moving(klass):
             continue
-        lowest, _ = klass.backlog_levels()[0]
-        if klass.top is not None and klass.top.priority >= lowest:
+        highest, _ = klass.backlog_levels()[-1]
+        ready = -inf if klass.top is None else klass.top.priority
+        if ready >= highest:
             continue
-        room = _room_elsewhere(context, klass, rank_of(lowest))
+        room = _room_elsewhere(context, klass, rank_of(highest))
         need = room - sum(stake.retracting for stake in klass.stakes.values()) if room else 0
         if need > 0:
             victims = [stake for stake in klass.stakes.values() if _may_lose(context, stake)]
             if victims:
-                _take_from(victims, need)
+                _take_from(victims, need, ready)
 
 
 def is_worth_moving(klass: RequestClass) -> bool:
@@ -231,8 +241,11 @@ def _would_do(mirror: Mirror, klass: RequestClass, count: int) -> bool:
     return shape.sizes[0] - mirror.free()[0] + count * most >= mirror.least_cpus
 
 
-def _take_from(victims: list[Stake], need: int) -> None:
-    """The latest tasks of the longest backlogs, so that all slots end up with as many."""
+def _take_from(victims: list[Stake], need: int, above: float) -> None:
+    """The latest tasks of the longest backlogs, so that all slots end up with as many.
+
+    Only such as come before those that are ready, of the priority `above`.
+    """
     klass = victims[0].klass
     fair = sum(stake.backlog for stake in victims) / (klass.slots + need)
     most = need * (1 + backlog_target(klass, 1))
@@ -240,17 +253,18 @@ def _take_from(victims: list[Stake], need: int) -> None:
     for stake in victims:
         if most <= 0:
             return
-        tasks = _latest(stake, min(most, max(1, int(stake.backlog - stake.slots * fair))))
+        count = min(most, max(1, int(stake.backlog - stake.slots * fair)))
+        tasks = _latest(stake, count, above)
         if tasks:
             shipping.retract(stake.mirror, tasks)
             most -= len(tasks)
 
 
-def _latest(stake: Stake, count: int) -> list[int]:
+def _latest(stake: Stake, count: int, above: float = -inf) -> list[int]:
     """Up to so many tasks that wait there, from the end of the backlog."""
     tasks: list[int] = []
     for task, batch in reversed(stake.mirror.held.items()):
-        if batch.klass is stake.klass and stake.mirror.is_waiting(task):
+        if batch.klass is stake.klass and batch.priority > above and stake.mirror.is_waiting(task):
             tasks.append(task)
             if len(tasks) == count:
                 break

@@ -60,7 +60,7 @@ class Filler:
         """Start up to `most` tasks of the queue, few workers first."""
         context, klass = self._context, queue.klass
         for mirror in mirrors:
-            if not self._is_open(mirror, queue):
+            if mirror.least_cpus or not mirror.takes_slots or not self._fitting(mirror, (queue,)):
                 continue
             opened = self._open(mirror, klass, None, most, self._left(mirror, klass, rank))
             if opened:

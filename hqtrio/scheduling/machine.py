@@ -75,10 +75,10 @@ ACK_DELAY_S: Final = 0.1
 ACK_AT_ONCE: Final = 2  # reports
 ACK_ROWS: Final = 500
 # A report costs the server about a tenth of a millisecond, however many ends it tells of. Of many
-# workers each reports so much less often that all together take a third of the time.
+# workers each reports so much less often that all together take a small part of the time.
 PACED_WORKERS: Final = 32
-PACE_S: Final = 0.0003  # for each worker
-PACE_MAX_S: Final = 0.5
+PACE_S: Final = 0.0015  # for each worker
+PACE_MAX_S: Final = 1.5
 STOP_GRACE_S: Final = 60.0
 PATIENCE_S: Final = 60.0
 DEMAND_ROUNDS: Final = 3  # that are run before the question is answered
@@ -443,7 +443,8 @@ class Scheduling:
             if mirror.outbox or (pressing and unseen >= ACK_AT_ONCE):
                 self._acknowledge(mirror)
             elif not self._timers.is_armed(What.ACK, worker):
-                self._timers.arm(What.ACK, worker, at + ACK_DELAY_S)
+                delay_s = max(ACK_DELAY_S, 2 * mirror.pace_s)
+                self._timers.arm(What.ACK, worker, at + delay_s)
         self._owed.clear()
         effects: list[Effect] = []
         talking = list(tables.talking.values())

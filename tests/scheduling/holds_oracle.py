@@ -26,12 +26,16 @@ def check_holds(oracle: Oracle) -> None:
     kept: Counter[Variants] = Counter()
     assert len(oracle.holds) == len(set(oracle.holds)), oracle.holds
     for hold in oracle.holds:
-        assert hold.variants in oracle.unstarted, ("hold for nobody", hold)
+        # Where nobody is kept from anything, a hold may stay until the next round.
+        idle = not any(min(levels) < hold.priority for levels in oracle.waiting.values())
+        assert hold.variants in oracle.unstarted or idle, ("hold for nobody", hold)
         assert hold.worker in oracle.workers, ("hold on a worker that is gone", hold)
         assert hold.worker in oracle.hosts(hold.variants), ("hold where it cannot run", hold)
         # Elsewhere it depends on what else runs whether the task can start there.
         kept[hold.variants] += oracle.is_enough_for(oracle.workers[hold.worker], hold.variants)
     for variants, count in kept.items():
+        if variants not in oracle.unstarted:
+            continue
         most = oracle.unstarted[variants].total() * nodes_of(variants)
         assert count <= most, ("more holds than tasks", text(variants), count)
 
@@ -42,23 +46,33 @@ def check_held_capacity(oracle: Oracle) -> None:
         holders = [hold.variants for hold in oracle.holds if hold.worker == worker.id]
         if not holders or not is_flat(worker, holders):
             continue
-        needed = sum(max(r.needs[0].amount for r in variants) for variants in holders)
-        closing = closing_amounts(oracle, worker)
+        needed = sum(
+            max(request.needs[0].amount for request in variants)
+            * oracle.unstarted.get(variants, Counter()).total()
+            for variants in holders
+        )
         idle = worker.pools.free_amount(CPUS) // UNIT * UNIT
-        for amount in closing:
-            without = idle + sum(closing) - amount
+        sure, spare = closing_amounts(oracle, worker)
+        for amount in spare:
+            without = idle + sure - amount
             assert without < needed, ("more is drained than is needed", worker.id, holders)
 
 
-def closing_amounts(oracle: Oracle, worker: WorkerEntry) -> list[int]:
-    """Cpus of the slots that close although there is work for them."""
+def closing_amounts(oracle: Oracle, worker: WorkerEntry) -> tuple[int, list[int]]:
+    """Cpus that will be free for sure of the slots that close although there is work for them.
+
+    And how much less it would be if one slot less was to close, for each drain.
+    """
     busy = [slot for slot in worker.slots.values() if oracle.later(worker, slot.variants)]
-    amounts = [worker.pools.demand(slot.request, CPUS) for slot in busy if slot.closes]
+    spare = [worker.pools.demand(slot.request, CPUS) for slot in busy if slot.closes]
+    sure = sum(spare)
     orders = {id(slot.drain): slot.drain for slot in busy if slot.drain and not slot.closes}
     for order in orders.values():
         sizes = [worker.pools.demand(worker.slots[n].request, CPUS) for n in order.slots]
-        amounts += sorted(sizes, reverse=True)[: order.left]
-    return amounts
+        smallest = sorted(sizes)[: order.left]
+        sure += sum(smallest)
+        spare.append(smallest[-1])
+    return sure, spare
 
 
 def is_flat(worker: WorkerEntry, holders: list[Variants]) -> bool:
@@ -92,6 +106,12 @@ def _may_end(hold: HoldEntry, before: Oracle, after: Oracle) -> bool:
     # Its worker is kept all the same: for others, or for a task of another priority.
     if any(
         other.worker == hold.worker and (other.variants == same or other.priority >= hold.priority)
+        for other in after.holds
+    ):
+        return True
+    # It waits where it could start at once.
+    if any(
+        other.variants == same and after.fitting(after.workers[other.worker], same)
         for other in after.holds
     ):
         return True

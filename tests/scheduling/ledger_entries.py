@@ -29,6 +29,7 @@ class TaskEntry:
     variants: Variants
     priority: int
     instance: int
+    ready_at: float
     worker: int = 0  # that it was shipped to; 0: ready
     slot: int = 0  # in which it is known to have started
     asked_back: int = 0  # in this retract

@@ -82,7 +82,7 @@ class Ledger:
     def take_event(self, event, now: float) -> None:
         match event:
             case TasksReady():
-                self._announce(event)
+                self._announce(event, now)
             case TasksCancelled(runs):
                 for first, count in runs:
                     for task in range(first, first + count):
@@ -106,14 +106,15 @@ class Ledger:
             case _:
                 pass
 
-    def _announce(self, ready: TasksReady) -> None:
+    def _announce(self, ready: TasksReady, now: float) -> None:
         for first, count in ready.runs:
             for task in range(first, first + count):
                 assert task not in self.tasks, ("announced twice", task)
                 before = self._instances.get(task, -1)
                 assert ready.instance > before, ("the instance does not grow", task)
                 self._instances[task] = ready.instance
-                self.tasks[task] = TaskEntry(task, ready.variants, ready.priority, ready.instance)
+                entry = TaskEntry(task, ready.variants, ready.priority, ready.instance, now)
+                self.tasks[task] = entry
 
     def _cancel(self, number: int) -> None:
         task = self.tasks.get(number)

@@ -15,6 +15,8 @@ from scheduling_ledger import Ledger
 
 from hqtrio.model.resources import CPUS, Policy, Request, Variants
 
+PATIENCE_S = 60.0
+
 
 class Oracle:
     """One instant of a cluster."""
@@ -130,13 +132,18 @@ class Oracle:
         levels = self.waiting.get(variants, {})
         return sum(n for level, n in levels.items() if level > priority)
 
-    def claimants(self, worker: WorkerEntry, priority: int) -> list[Variants]:
-        """Classes with tasks of higher priority that need this worker: no hold covers them."""
+    def claimants(
+        self, worker: WorkerEntry, priority: int, *, alone: bool = True
+    ) -> list[Variants]:
+        """Classes with tasks of higher priority that need this worker: no hold covers them.
+
+        `alone`: only those that would be enough for the worker, whatever else runs there.
+        """
         found = []
         for variants in self.waiting:
             count = self.waiting_above(variants, priority)
             hosts = self.hosts(variants) if count else []
-            if worker.id not in hosts or not self.is_enough_for(worker, variants):
+            if worker.id not in hosts or (alone and not self.is_enough_for(worker, variants)):
                 continue
             elsewhere = {
                 hold.worker
@@ -172,8 +179,7 @@ class Oracle:
 
     def check_starts(self, granted: list[SlotEntry], before: Oracle) -> None:
         """No slot was granted to what must wait for something of higher priority."""  # I09
-        # Age makes no right: it is the hold that does, from the next round on.
-        young = [h for h in self.holds if h.priority % 1 and h not in before.holds]
+        aged = [hold for hold in self.holds if hold.priority % 1]
         for slot, task in self._first_tasks(granted):
             members = slot.gang or (slot.worker,)
             for number in members:
@@ -182,10 +188,12 @@ class Oracle:
                     if holder == slot.variants and not self.waiting_above(holder, task.priority):
                         continue  # kept for what comes from elsewhere, and there is more room
                     ok = self.in_gap(worker, holder, slot.request, counted=True)
+                    # Age gives a right only against younger ones, and from the next round on.
                     ok = ok or any(
                         (hold.worker, hold.variants) == (number, holder)
                         and hold.priority < task.priority + 1
-                        for hold in young
+                        and (hold not in before.holds or self.now - task.ready_at >= PATIENCE_S)
+                        for hold in aged
                     )
                     assert ok, ("inversion", task, number, text(holder))
 
@@ -215,12 +223,20 @@ class Oracle:
                 backlog = self.later(worker, slot.variants)
                 if not backlog or slot.drain is not None:
                     continue
-                for holder in self._above(worker, backlog[0].priority):
+                above = self._above(worker, backlog[0].priority)
+                # Room is made for one after the other, the highest first.
+                served = [self.top(h) for h in above if self.will_fit(worker, h)]
+                for holder in above:
                     if holder == slot.variants:
                         continue  # it will start here, one task later
                     ok = self.in_gap(worker, holder, slot.request, counted=True)
-                    ok = ok or self.will_fit(worker, holder)
+                    ok = ok or any(priority >= self.top(holder) for priority in served)
                     assert ok, ("goes on", slot, backlog[0], text(holder))
+
+    def top(self, variants: Variants) -> float:
+        """The highest priority at which the class waits or has a hold."""
+        held = [hold.priority for hold in self.holds if hold.variants == variants]
+        return max([*self.waiting.get(variants, ()), *held])
 
     def later(self, worker: WorkerEntry, variants: Variants) -> list[TaskEntry]:
         """What waits there for slots that run something already, or are about to."""
@@ -304,7 +320,10 @@ class Oracle:
         return any(
             holder != variants
             and (is_strict(holder) or not self.in_gap(worker, holder, request, counted=False))
-            for holder in self.claimants(worker, priority) + self.holders(worker, priority - 1)
+            for holder in (
+                *self.claimants(worker, priority, alone=False),
+                *self.holders(worker, priority - 1),
+            )
         )
 
     def _utilized(self, worker: WorkerEntry, request: Request) -> bool:

@@ -186,22 +186,6 @@ def test_tasks_that_cross_the_closing_of_a_slot_get_another_one() -> None:
     assert sorted(worker.running) == others
 
 
-def test_an_aged_task_comes_before_equal_gangs_when_a_higher_gang_has_ended() -> None:
-    """The worker was held for it when the next gang of its own level took it."""
-    cluster = Cluster()
-    cluster.submit(gang(1), priority=1, count=2)
-    plain = cluster.submit(1, priority=1)
-    cluster.settle()
-    cluster.advance(cluster.time + 70.0)
-    worker = cluster.join(1)
-    high = cluster.submit(gang(1), priority=2)
-    cluster.settle()
-    assert list(worker.running) == high
-    cluster.advance(cluster.time + 70.0)
-    cluster.end(high)
-    assert list(worker.running) == plain
-
-
 def test_a_gang_that_cannot_be_does_not_end_tentative_placement_early() -> None:
     """The worker stayed held for tasks that ran there, and two of its cpus idled for ever."""
     cluster = Cluster()
@@ -212,21 +196,6 @@ def test_a_gang_that_cannot_be_does_not_end_tentative_placement_early() -> None:
     cluster.settle()
     cluster.advance(cluster.time + 2.5)
     assert cluster.started(high, low) == [2, 1]
-
-
-def test_a_class_is_aged_although_a_task_of_higher_priority_has_just_run() -> None:
-    """The hold of the aged task did not keep a gang of its own level from taking the worker."""
-    cluster = Cluster()
-    old = cluster.submit(1)
-    cluster.submit(gang(1), count=2)
-    high = cluster.submit(1, priority=2)
-    cluster.settle()
-    cluster.advance(cluster.time + 60.0)
-    worker = cluster.join(1)
-    cluster.settle()
-    assert list(worker.running) == high
-    cluster.end(high)
-    assert list(worker.running) == old
 
 
 def test_a_worker_that_reads_again_gets_what_waits_elsewhere() -> None:
