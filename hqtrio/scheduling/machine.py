@@ -423,6 +423,8 @@ class Scheduling:
             tasks = [task for task in candidates if task in other and task not in done]
             if tasks:
                 shipping.cancel(mirror, tasks)
+                # Perhaps nobody waits any more for what is held.
+                tables.review |= bool(tables.holds)
 
     def _forget(self, bodies: tuple[int, ...]) -> None:
         for mirror in self._tables.workers.values():

@@ -37,7 +37,7 @@ class RecordedScheduling:
         at = now.monotonic
         effects = self._take(effects, now)
         # Otherwise the round is not over.
-        self._settled_at = at if self.real.next_deadline() > at else None
+        self._settled_at = None if self.real._tables.dirty else at
         return effects
 
     def _take(self, effects, now):
