@@ -460,9 +460,15 @@ REQUESTS: dict[str, tuple[ask.Request, str]] = {
     "needs itself": (array(needs=(0,)), "can only need arrays before it"),
     "entries": (array(count=3, entries=b"ab", entry_ends=u64([1, 2])), "cannot share 2 entries"),
     "entry ends": (array(entries=b"ab", entry_ends=b"x"), "Invalid ends of entries"),
-    "no request": (array(variants=()), "at least one resource request"),
-    "negative cpus": (array(variants=(Request((Need("cpus", -1),)),)), "amount of -1"),
-    "NaN time": (array(variants=(Request((Need("cpus", 1),), 0, NAN),)), "time request of nan"),
+    "no request": (array(variants=()), "Resource are empty"),
+    "negative cpus": (
+        array(variants=(Request((Need("cpus", -1),)),)),
+        "amount of cpus is out of range",
+    ),
+    "NaN time": (
+        array(variants=(Request((Need("cpus", 1),), 0, NAN),)),
+        "A time request must be a duration",
+    ),
     "priority": (array(settings=TaskSettings(2**40)), "is out of range"),
     "NaN limit": (
         array(body=msgspec.structs.replace(BODY, time_limit_s=NAN)),

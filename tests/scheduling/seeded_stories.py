@@ -7,11 +7,10 @@ from hashlib import blake2b
 from random import Random
 
 from scheduling_cluster import gang, needs
-from watched_cluster import WatchedCluster
+from watched_cluster import LivelyCluster
 
 from hqtrio.model.resources import Policy
 from hqtrio.model.worker import LossReason
-from hqtrio.scheduling.machine import Scheduling
 
 CLASSES = (
     (needs(1),),
@@ -31,14 +30,13 @@ SHAPES = (
 )
 
 
-class Story(WatchedCluster):
+class Story(LivelyCluster):
     """Its digest names every effect in order."""
 
     def __init__(self, seed: int) -> None:
         self.rng = Random(seed)
         self.digest = blake2b(digest_size=16)
         super().__init__()
-        self.machine = Scheduling()  # nobody judges it here
 
     def _perform(self, effects):
         self.digest.update(repr(effects).encode())

@@ -290,7 +290,7 @@ class SchedulingStory(RuleBasedStateMachine):
 
 
 SchedulingStory.TestCase.settings = settings(
-    max_examples=5000 if LONG else 250,
+    max_examples=5000 if LONG else 150,
     stateful_step_count=100 if LONG else 50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -1,4 +1,4 @@
-"""A cluster whose scheduler is judged after every step, and whose job book can be slow."""
+"""Clusters in which time passes, and whose scheduler may be judged after every step."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from watched_scheduling import WatchedScheduling
 from hqtrio.model.worker import LossReason
 
 
-class WatchedCluster(Cluster):
-    def __init__(self):
-        super().__init__()
-        self.machine = WatchedScheduling(self.is_quiet)
+class LivelyCluster(Cluster):
+    """Timers go off, workers come to their end, and the job book speaks when it is told to."""
 
     def is_quiet(self):
         """Nothing is under way in any direction."""
@@ -57,3 +55,11 @@ class WatchedCluster(Cluster):
                     self._check_copies()
                     return
         raise AssertionError("the cluster does not come to rest")
+
+
+class WatchedCluster(LivelyCluster):
+    """Its scheduler is judged after every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.machine = WatchedScheduling(self.is_quiet)
