@@ -148,7 +148,7 @@ class Knapsack:
         return found, nodes
 
     def _starts(self, relaxed: _Relaxed) -> list[tuple[list[int], list[int]]]:
-        """Least and most counts to search between: whatever is a fraction goes up or down."""
+        """Least and most counts to search between: a fraction goes up, or down, or to none."""
         caps = [item.cap for item in self._items]
         whole = [floor(count + EQUAL) for count in relaxed.counts]
         starts = [(whole, caps)]
@@ -160,6 +160,10 @@ class Knapsack:
                 least = [0] * len(caps)
                 least[at] = count + 1
                 starts.append((least, caps))
+                if count:
+                    least = list(whole)
+                    least[at] = 0
+                    starts.append((least, caps))
         return starts
 
     def _around(self, base: list[int], caps: list[int], found: _Found) -> _Found:

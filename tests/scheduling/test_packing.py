@@ -339,7 +339,7 @@ def test_large_instances_come_close_to_an_integer_program(instance):
     counts = fill(free, choice, available)
     assert is_possible(counts, free, choice, available)
     most = solved(free, choice, available)
-    assert most * 0.97 <= worth(counts, choice) <= most * (1 + 1e-3)
+    assert most * 0.95 <= worth(counts, choice) <= most * (1 + 1e-3)
 
 
 @given(large_instances())
