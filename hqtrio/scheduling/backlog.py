@@ -261,11 +261,19 @@ def _take_from(victims: list[Stake], need: int, above: float) -> None:
 
 
 def _latest(stake: Stake, count: int, above: float = -inf) -> list[int]:
-    """Up to so many tasks that wait there, from the end of the backlog."""
+    """Up to so many tasks that wait there, from the end of each level of the backlog.
+
+    The highest level first: what is moved starts at once.
+    """
     tasks: list[int] = []
-    for task, batch in reversed(stake.mirror.held.items()):
-        if batch.klass is stake.klass and batch.priority > above and stake.mirror.is_waiting(task):
-            tasks.append(task)
-            if len(tasks) == count:
-                break
+    for level in sorted((level for level in stake.shipped_at if level > above), reverse=True):
+        for task, batch in reversed(stake.mirror.held.items()):
+            if (
+                batch.klass is stake.klass
+                and batch.priority == level
+                and stake.mirror.is_waiting(task)
+            ):
+                tasks.append(task)
+                if len(tasks) == count:
+                    return tasks
     return tasks

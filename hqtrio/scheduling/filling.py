@@ -252,17 +252,29 @@ class Filler:
                 self._context.ship(mirror, mine[0], slots)
             return bool(slots)
         opened: dict[ReadyQueue, list[OpenedSlot]] = {}
-        # A strict request may need just the groups that others would take as well.
-        for (queue, variant), count in sorted(self._plan(mirror, mine, left), key=_delicate):
-            slots = opened.setdefault(queue, [])
-            slots += self._open(mirror, queue.klass, variant, count, left)
-        for queue in self._fitting(mirror, mine):
-            slots = opened.setdefault(queue, [])
-            slots += self._open(mirror, queue.klass, None, queue.count - len(slots), left)
+        self._open_by_value(mirror, mine, left, opened)
         for queue, slots in opened.items():
             if slots:
                 self._context.ship(mirror, queue, slots)
         return any(opened.values())
+
+    def _open_by_value(
+        self,
+        mirror: Mirror,
+        queues: list[ReadyQueue],
+        left: list[int] | None,
+        opened: dict[ReadyQueue, list[OpenedSlot]],
+    ) -> None:
+        """Open the slots that are worth most together, then whatever else still fits."""
+        # A strict request may need just the groups that others would take as well.
+        for (queue, variant), count in sorted(self._plan(mirror, queues, left), key=_delicate):
+            slots = opened.setdefault(queue, [])
+            slots += self._open(mirror, queue.klass, variant, count, left)
+        # Groups may have stood in the way of the plan, which is about amounts.
+        for queue in self._fitting(mirror, queues):
+            slots = opened.setdefault(queue, [])
+            if queue.count > len(slots):
+                slots += self._open(mirror, queue.klass, None, queue.count - len(slots), left)
 
     def _fitting(self, mirror: Mirror, queues: Sequence[ReadyQueue]) -> list[ReadyQueue]:
         """Those of the queues that could have a task started in what is free, by amounts."""
@@ -337,9 +349,7 @@ class Filler:
         opened: dict[ReadyQueue, list[OpenedSlot]] = {}
         for level in open_levels:
             left = self._left(mirror, None, rank_of(level[0].priority))
-            for (queue, variant), count in sorted(self._plan(mirror, level, left), key=_delicate):
-                slots = opened.setdefault(queue, [])
-                slots += self._open(mirror, queue.klass, variant, count, left)
+            self._open_by_value(mirror, level, left, opened)
         if _cpus(mirror, opened) < missing:
             _undo(mirror, opened)
             free_levels = [

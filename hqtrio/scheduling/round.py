@@ -88,6 +88,7 @@ class Round:
                 tables.holds = before
                 return
             if self._is_exhausted():
+                self._open_below(priority, with_room)
                 break
         if tables.demanding:
             self._fill_demanding()
@@ -115,9 +116,7 @@ class Round:
         queues = [] if level is None else list(level.values())
         singles = [queue for queue in queues if not queue.klass.nodes]
         gangs = [queue for queue in queues if queue.klass.nodes]
-        overdue = self._overdue(queues)
-        for queue in overdue:
-            self._start_overdue(keeper, queue)
+        kept = [q.klass for q in self._overdue(queues) if self._start_overdue(keeper, q)]
         if gangs:
             if self._tables.demanding:
                 self._fill_demanding(above=priority)
@@ -147,7 +146,7 @@ class Round:
         for klass, count in waiting.values():
             if priority == lowest and not klass.nodes:
                 continue  # nobody comes after it; but nodes must not leave while they wait
-            count -= any(queue.klass is klass and queue.count for queue in overdue)
+            count -= klass in kept
             if count and self._could_start(klass):
                 keeper.keep(klass, rank_of(priority), count)
 
@@ -163,6 +162,12 @@ class Round:
             (hold := holds.get(number)) is not None and hold.everywhere is not None
             for number in context.present
         )
+
+    def _open_below(self, priority: int, with_room: dict[int, list[Stake]]) -> None:
+        """Slots for backlog of lower levels: no hold keeps a class from its own worker."""
+        for level in sorted((level for level in with_room if level < priority), reverse=True):
+            for stake in with_room[level]:
+                backlog.open_for_backlog(self._context, stake)
 
     def _could_start(self, klass: RequestClass) -> bool:
         return not klass.nodes or can_be_hosted(self._context, klass)
@@ -209,8 +214,11 @@ class Round:
         # Those that were served least recently first, then the oldest.
         return sorted(overdue, key=lambda queue: (queue.klass.started_at, queue.first))
 
-    def _start_overdue(self, keeper: Keeper, queue: ReadyQueue) -> None:
-        """Start the oldest task of the queue before the rest of its level, or hold for it."""
+    def _start_overdue(self, keeper: Keeper, queue: ReadyQueue) -> bool:
+        """Start the oldest task of the queue before the rest of its level; whether it waits on.
+
+        Workers are held for it then, if any could run it.
+        """
         klass, before = queue.klass, queue.count
         if klass.nodes:
             start_gangs(self._context, queue, (), 1, aged=True)
@@ -218,8 +226,10 @@ class Round:
             self._filler.fill([queue], aged=True)
             for mirror in self._tables.demanding.values() if queue.count == before else ():
                 self._filler.fill_demanding(mirror, [[queue]])
-        if queue.count == before and self._could_start(klass):
-            keeper.keep(klass, rank_of(queue.priority, aged=True), 1)
+        if queue.count != before or not self._could_start(klass):
+            return False
+        keeper.keep(klass, rank_of(queue.priority, aged=True), 1)
+        return True
 
     def _watch(self, queues: list[ReadyQueue], *, alone: bool) -> None:
         """Note since when the queues wait, if others of the level may overtake them."""

@@ -199,7 +199,11 @@ class Oracle:
 
     def _above(self, worker: WorkerEntry, priority: int) -> list[Variants]:
         claimants = self.claimants(worker, priority)
-        return claimants + [h for h in self.holders(worker, priority) if h not in claimants]
+        return claimants + [
+            holder
+            for holder in self.holders(worker, priority)
+            if holder not in claimants and self.is_enough_for(worker, holder)
+        ]
 
     def _first_tasks(self, granted: list[SlotEntry]) -> list[tuple[SlotEntry, TaskEntry]]:
         """New slots with what starts in them, if every older slot runs something."""
@@ -320,11 +324,15 @@ class Oracle:
         return any(
             holder != variants
             and (is_strict(holder) or not self.in_gap(worker, holder, request, counted=False))
-            for holder in (
-                *self.claimants(worker, priority, alone=False),
-                *self.holders(worker, priority - 1),
-            )
+            for holder in self._in_the_way(worker, priority)
         )
+
+    def _in_the_way(self, worker: WorkerEntry, priority: int) -> list[Variants]:
+        """Whatever may keep others from the worker, rightly or only possibly."""
+        return [
+            *self.claimants(worker, priority, alone=False),
+            *self.holders(worker, priority - 1),
+        ]
 
     def _utilized(self, worker: WorkerEntry, request: Request) -> bool:
         """Whether this alone would bring the worker to its least utilization."""
@@ -338,7 +346,7 @@ class Oracle:
                 if (
                     self.is_empty(worker)
                     and request in self.usable(worker, variants)
-                    and not [h for h in self._above(worker, priority - 1) if h != variants]
+                    and not [h for h in self._in_the_way(worker, priority) if h != variants]
                 ):
                     free[worker.config.group] += 1
             assert all(n < request.nodes for n in free.values()), (

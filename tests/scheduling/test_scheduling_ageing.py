@@ -157,3 +157,17 @@ def test_an_aged_class_that_is_cancelled_keeps_nothing():
     cluster.settle()
     assert len(worker.running) == 4
     assert cluster.held() == [False]
+
+
+def test_a_class_keeps_workers_although_its_oldest_task_has_started_for_its_age() -> None:
+    """One task too few was counted, and a lower one took a cpu of a worker they need."""
+    cluster = Cluster()
+    gangs = cluster.submit(gang(1), priority=3, count=3)
+    others = cluster.submit(1, priority=3, count=2)
+    low = cluster.submit(1, priority=-1)
+    cluster.settle()
+    cluster.advance(cluster.time + 100)
+    cluster.join(2)
+    cluster.join(4)
+    cluster.settle()
+    assert cluster.started(gangs, others, low) == [1, 2, 0]

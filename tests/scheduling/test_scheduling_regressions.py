@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from scheduling_cluster import Cluster, gang, needs
+from watched_cluster import LivelyCluster
 
+from hqtrio.model.resources import Policy
+from hqtrio.model.worker import LossReason
 from hqtrio.scheduling.events import LinkFree, LinkStuck
 
 
@@ -226,3 +229,68 @@ def test_a_worker_that_wants_to_be_full_starts_its_own_backlog_beside_what_runs(
     cluster.end(heavy[:1])
     cluster.advance(cluster.time + 2.5)
     assert set(plain) <= worker.running.keys()
+
+
+def test_a_worker_that_wants_to_be_full_takes_the_smaller_variant_as_well() -> None:
+    """Two tasks took the first variant, and the third did not get the second one."""
+    cluster = Cluster()
+    variants = (needs((1.5, Policy.FORCE_COMPACT), gpus=1), needs(1))
+    tasks = cluster.submit(*variants, priority=-1, count=3)
+    cluster.join((2, 2, 2), gpus=(2, 2), min_utilization=0.5)
+    plain = cluster.submit(1)
+    cluster.settle()
+    assert cluster.started(tasks, plain) == [3, 1]
+
+
+def test_higher_tasks_that_cross_the_closing_of_slots_get_others() -> None:
+    """They waited for the slot of a lower task beside free cpus, for ever."""
+    cluster = Cluster()
+    low = [task for _ in range(4) for task in cluster.submit(1)]
+    worker = cluster.join(3)
+    cluster.settle()
+    for task in low[:3]:
+        worker.end(task, took=1.0)
+    high = cluster.submit(1, priority=1, count=2)
+    cluster.settle()
+    cluster.advance(cluster.time + 2.5)
+    assert cluster.started(low[3:], high) == [1, 2]
+
+
+def test_a_worker_is_not_kept_for_what_a_stopping_worker_has() -> None:
+    """It idled as long as the other took to end, while a task of the same class was ready."""
+    cluster = Cluster()
+    low = cluster.submit(1)
+    cluster.submit(1, priority=1, count=5)
+    stopping = cluster.join(3)
+    cluster.round()
+    cluster.stop(stopping)
+    cluster.join(1)
+    cluster.settle()
+    assert cluster.started(low) == [1]
+
+
+def test_rounds_end_when_a_worker_is_kept_for_tasks_too_short_to_be_stolen() -> None:
+    """Every round made the next one necessary, for ever."""
+    cluster = LivelyCluster()
+    cluster.submit(gang(2), count=2)
+    cluster.submit(needs("all", gpus=1, time_s=50.0, weight=2.0), priority=-2, count=3)
+    cluster.submit(1, priority=-2, count=3)
+    first = cluster.join(1)
+    other = cluster.join(4, group="h", gpus=(2,))
+    cluster.settle()
+    cluster.advance(cluster.time + 2.5)
+    cluster.lose(other, LossReason.IDLE_TIMEOUT)
+    cluster.submit(1, priority=-1, count=5)
+    cluster.submit(1, priority=-1, count=4)
+    second = cluster.join(1)
+    first.end(min(first.running))
+    cluster.join(6, gpus=(1, 1))
+    cluster.join(4)
+    cluster.settle()
+    cluster.advance(cluster.time + 2.5)
+    for worker in (first, second):
+        for task in sorted(worker.running):
+            worker.end(task, took=2.0)
+    cluster.lose(second, LossReason.STOPPED)
+    cluster.finish_all()
+    assert not any(worker.running for worker in cluster.workers.values())
