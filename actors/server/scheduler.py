@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import trio
@@ -9,6 +10,7 @@ from outcome import Value as Outcome
 
 from actors.kit.drive import Poisoned
 from actors.kit.mailbox import Mailbox
+from actors.kit.turns import turn
 from actors.server.journal import Journal
 from actors.server.links import (
     AskFits,
@@ -63,22 +65,27 @@ class Scheduler:
         while True:
             with trio.move_on_at(machine.next_deadline()):
                 await mailbox.arrival()
-            batch, now = mailbox.take(), Now(trio.current_time(), self._wall())
-            if not batch and mailbox.closed:
+            mail = deque(mailbox.take())
+            if not mail and mailbox.closed:
                 return
-            effects: list[Effect] = []
-            for mail in batch:
-                try:
-                    effects += self._handle(mail, now)
-                except Exception as error:
-                    raise Poisoned(mail) from error
-            began = self._clock()
-            if machine.next_deadline() <= now.monotonic:
-                effects += machine.tick(now)
-            effects += machine.end_batch(now)
-            machine.round_took(self._clock() - began)
-            if effects:
-                await self._perform(effects)
+            while True:
+                now = Now(trio.current_time(), self._wall())
+                effects: list[Effect] = []
+                for message in turn(mail):
+                    try:
+                        effects += self._handle(message, now)
+                    except Exception as error:
+                        raise Poisoned(message) from error
+                began = self._clock()
+                if machine.next_deadline() <= now.monotonic:
+                    effects += machine.tick(now)
+                effects += machine.end_batch(now)
+                machine.round_took(self._clock() - began)
+                if effects:
+                    await self._perform(effects)
+                if not mail:
+                    break
+                await trio.lowlevel.checkpoint()
 
     def _handle(self, mail: SchedulerMail, now: Now) -> Sequence[Effect]:
         match mail:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import trio
 
 from actors.kit.drive import Poisoned
 from actors.kit.mailbox import Mailbox
+from actors.kit.turns import turn
 from actors.server.journal import Journal
 from actors.server.links import (
     Commands,
@@ -73,27 +74,29 @@ class Server:
         while True:
             with trio.move_on_at(self._book.next_deadline()):
                 await mailbox.arrival()
-            batch, now = mailbox.take(), Now(trio.current_time(), self._wall())
-            if not batch and mailbox.closed:
+            mail = deque(_singly(mailbox.take()))
+            if not mail and mailbox.closed:
                 return
-            effects: list[Effect] = []
-            for mail in batch:
-                effects += self._handle(mail, now)
-            if self._book.next_deadline() <= now.monotonic:
-                effects += self._book.tick(now)
-            effects += self._book.end_batch(now)
-            if effects:
-                await self._perform(effects)
-            self._release()
+            while True:
+                now = Now(trio.current_time(), self._wall())
+                effects: list[Effect] = []
+                for message in turn(mail):
+                    effects += self._handle(message, now)
+                if self._book.next_deadline() <= now.monotonic:
+                    effects += self._book.tick(now)
+                effects += self._book.end_batch(now)
+                if effects:
+                    await self._perform(effects)
+                self._release()
+                if not mail:
+                    break
+                await trio.lowlevel.checkpoint()
 
     def _handle(self, mail: ServerMail, now: Now) -> Sequence[Effect]:
         try:
             match mail:
                 case Facts(values):
-                    effects: list[Effect] = []
-                    for fact in values:
-                        effects += self._book.handle(fact, now)
-                    return effects
+                    return [effect for fact in values for effect in self._book.handle(fact, now)]
                 case ClientAsked():
                     return self._book.handle(mail, now)
                 case SessionOpened(session, outbox):
@@ -151,3 +154,12 @@ class Server:
     def _answer(self, answer: Answer) -> None:
         if outbox := self._sessions.get(answer.session):
             outbox.tell(Said(answer.number, answer.response))
+
+
+def _singly(batch: Iterable[ServerMail]) -> Iterator[ServerMail]:
+    """The same mail with facts one by one: a single one may tell of thousands of tasks."""
+    for mail in batch:
+        if isinstance(mail, Facts):
+            yield from (Facts((fact,)) for fact in mail.values)
+        else:
+            yield mail

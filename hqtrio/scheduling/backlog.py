@@ -16,6 +16,7 @@ BACKLOG_MAX: Final = 20_000  # tasks of one class at one worker
 BACKLOG_BYTES: Final = 1024 * 1024  # entries shipped ahead in one go
 COVER_S: Final = 0.25 + 2 * 0.02  # work per slot, and two round trips
 TASK_MIN_S: Final = 20e-6
+SHIPMENTS_MAX: Final = 300  # to as many workers before other work gets its turn
 LONG_S: Final = 10.0  # of longer tasks not every slot has a successor
 LIFETIME_MARGIN_S: Final = 60.0  # a time request gets backlog only where it is far from too late
 STEAL_MIN_S: Final = 0.01  # less work than this is done before it could move
@@ -67,18 +68,23 @@ def top_up_all(context: Context) -> None:
                 stakes.update(((s.mirror.id, klass.id), s) for s in klass.stakes.values())
     # Shares are cut from what was there before the first worker was served.
     surplus = {stake.klass.id: _top_count(stake.klass) for stake in stakes.values()}
+    shipments = 0
     for stake in stakes.values():
         queue = stake.klass.top
         if queue is not None:
-            _top_up(context, stake, queue, surplus[stake.klass.id])
+            shipments += _top_up(context, stake, queue, surplus[stake.klass.id])
+        if shipments == SHIPMENTS_MAX:
+            context.cut()
+            return
 
 
 def _top_up(
     context: Context, stake: Stake, queue: ReadyQueue, surplus: int, least: int = 0
-) -> None:
+) -> bool:
+    """Whether anything was shipped."""
     klass, mirror = stake.klass, stake.mirror
     if not stake.slots or klass.nodes or not mirror.in_use:
-        return
+        return False
     slots = stake.slots
     if context.tables.holds and holders(
         context.tables, mirror, klass, rank_of(queue.priority), context.now
@@ -87,7 +93,7 @@ def _top_up(
     want = backlog_target(klass, slots, mirror.pace_s)
     ahead = stake.from_level(queue.priority) - stake.slots - stake.retracting
     if want == 0 or ahead * 2 > want:
-        return
+        return False
     everywhere = klass.slots
     if context.is_cut:
         # Slots that are going to be opened on other workers have a share as well.
@@ -95,10 +101,11 @@ def _top_up(
     share = max(least, surplus * slots // everywhere)
     count = min(want - ahead, share, queue.count)
     if count <= 0 or (klass.timed and not _is_timely(context, mirror, klass)):
-        return
+        return False
     if context.tables.demanding and context.is_wanted(klass):
-        return
+        return False
     shipping.ship(context.tables, mirror, queue, max(1, min(count, _by_bytes(queue))))
+    return True
 
 
 def _is_timely(context: Context, mirror: Mirror, klass: RequestClass) -> bool:

@@ -12,7 +12,7 @@ from hqtrio.scheduling.mirror import Mirror, OpenedSlot, RequestClass, Shape
 from hqtrio.scheduling.ready import ReadyQueue
 from hqtrio.scheduling.tables import Tables
 
-SLICE_SLOTS: Final = 1_000  # slots opened before other work gets its turn
+SLICE_SLOTS: Final = 400  # slots opened before other work gets its turn
 SHIP_COST: Final = 2  # of choosing a worker, in slots
 LEAST_VALUE: Final = 1e-12
 
@@ -38,6 +38,10 @@ class Context:
     def is_cut(self) -> bool:
         """Whether the rest has to wait for the next round."""
         return self.slots_left <= 0
+
+    def cut(self) -> None:
+        """Leave the rest for the next round."""
+        self.slots_left = 0
 
     def candidates(self, queues: Sequence[ReadyQueue]) -> list[Mirror]:
         """Workers to look at: those in use first, so that idle ones can leave, then the oldest."""

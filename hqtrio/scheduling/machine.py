@@ -77,8 +77,8 @@ ACK_ROWS: Final = 500
 # A report costs the server about a tenth of a millisecond, however many ends it tells of. Of many
 # workers each reports so much less often that all together take a small part of the time.
 PACED_WORKERS: Final = 32
-PACE_S: Final = 0.0015  # for each worker
-PACE_MAX_S: Final = 1.5
+PACE_S: Final = 0.003  # for each worker
+PACE_MAX_S: Final = 3.0
 STOP_GRACE_S: Final = 60.0
 PATIENCE_S: Final = 60.0
 DEMAND_ROUNDS: Final = 3  # that are run before the question is answered

@@ -200,6 +200,10 @@ class ReportReader:
             if not self._mirror.had_past:
                 task = tasks[batches.index(None)]
                 raise RemoteFault(f"task {format_task(task)} was reported, but is not held here")
+        elif len(owners := set(batches)) == 1:
+            (owner,) = owners
+            if owner is None or instances.count(owner.instance) == len(instances):
+                return batches
         elif array("I", [b.instance for b in batches if b is not None]) == instances:
             return batches
         for row, batch in enumerate(batches):
@@ -215,9 +219,9 @@ class ReportReader:
     def _known_slots(self, slots: array[int]) -> None:
         if self._mirror.had_past:
             return
-        for slot in set(slots):
-            if slot and slot not in self._mirror.slots and slot not in self._closed:
-                raise RemoteFault(f"slot {slot} was reported, but is not open")
+        unknown = set(slots).difference(self._mirror.slots, self._closed, (0,))
+        if unknown:
+            raise RemoteFault(f"slot {min(unknown)} was reported, but is not open")
 
     def _not_running(self, tasks: array[int]) -> None:
         running = self._mirror.running
