@@ -143,24 +143,25 @@ def with_room(context: Context) -> dict[int, list[Stake]]:
     found: dict[int, list[Stake]] = {}
     for number in tables.workers if tables.review else tables.freed:
         for stake in tables.workers[number].stakes.values():
-            if stake.backlog:
-                found.setdefault(stake.lowest, []).append(stake)
+            for priority in stake.shipped_at if stake.backlog else ():
+                found.setdefault(priority, []).append(stake)
     return found
 
 
-def open_for_backlog(context: Context, stake: Stake) -> None:
-    """Grant slots to tasks that already lie at their worker, as far as there is room."""
+def open_for_backlog(context: Context, stake: Stake, priority: int) -> None:
+    """Grant slots to tasks of this level or higher that lie at their worker, if there is room."""
     mirror, klass = stake.mirror, stake.klass
     if mirror.gang is not None:
         return
     if mirror.least_cpus:
-        count = min(stake.backlog, mirror.room_for(klass))
+        count = min(stake.unserved(priority), mirror.room_for(klass))
         if not count or not _would_do(mirror, klass, count):
             return
-    if stake.slots and klass.top is not None and klass.top.priority >= stake.lowest:
+    if stake.slots and klass.top is not None and klass.top.priority >= priority:
         return  # those are placed with all others of their level
-    rank = rank_of(stake.lowest)
-    while stake.backlog and klass.id not in mirror.no_fit and mirror.can_run(klass, context.now):
+    rank = rank_of(priority)
+    left = stake.unserved(priority)
+    while left > 0 and klass.id not in mirror.no_fit and mirror.can_run(klass, context.now):
         held = holders(context.tables, mirror, klass, rank, context.now)
         if held and not any(
             fits_gap(mirror, klass, variant, held)
@@ -171,6 +172,7 @@ def open_for_backlog(context: Context, stake: Stake) -> None:
         if slot is None:
             return
         shipping.ship_slot(mirror, klass, slot)
+        left -= 1
 
 
 # --- taking back

@@ -109,4 +109,4 @@ def has_higher_backlog(mirror: Mirror, queue: ReadyQueue) -> bool:
     What is free there is theirs, also while they are on their way to a slot that has closed.
     """
     stake = mirror.stakes.get(queue.klass.id)
-    return stake is not None and stake.backlog > 0 and stake.lowest > queue.priority
+    return stake is not None and stake.unserved(queue.priority + 1) > 0

@@ -62,14 +62,7 @@ def _lower(context: Context, mirror: Mirror) -> tuple[Hold, list[Stake]] | None:
 
 def _waits_below(stake: Stake, rank: int) -> bool:
     """Whether some of the tasks that wait for a slot there come after `rank`."""
-    if not stake.backlog or rank_of(stake.lowest) >= rank:
-        return False
-    if len(stake.shipped_at) == 1:
-        return True
-    held = stake.mirror.held
-    running = [held[task] for task in stake.mirror.running]
-    below = sum(batch.klass is stake.klass and rank_of(batch.priority) < rank for batch in running)
-    return stake.shipped - stake.from_level((rank + 1) // 2) > below
+    return stake.backlog > 0 and rank_of(stake.lowest) < rank
 
 
 def _needed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from math import inf
 from typing import Final
@@ -226,13 +226,30 @@ class Stake:
 
     @property
     def lowest(self) -> int:
-        """The lowest priority of its tasks, which is that of the backlog if there is any."""
-        return min(self.shipped_at)
+        """The lowest priority of what waits here; of what runs, if nothing waits."""
+        if len(self.shipped_at) == 1:
+            return next(iter(self.shipped_at))
+        running = Counter(self._running())
+        waiting = (level for level, n in self.shipped_at.items() if n > running[level])
+        return min(waiting, default=min(self.shipped_at))
+
+    def unserved(self, priority: int) -> int:
+        """How many tasks of at least this priority wait here beyond those that have a slot."""
+        if len(self.shipped_at) == 1:
+            return self.backlog if next(iter(self.shipped_at)) >= priority else 0
+        running = list(self._running())
+        waiting = self.from_level(priority) - sum(level >= priority for level in running)
+        return max(0, waiting - self.retracting - (self.slots - len(running)))
+
+    def _running(self) -> Iterator[int]:
+        """The priorities of its tasks that run."""
+        held = self.mirror.held
+        for batch in map(held.__getitem__, self.mirror.running):
+            if batch.klass is self.klass:
+                yield batch.priority
 
     def from_level(self, priority: int) -> int:
         """How many of its tasks have at least this priority."""
-        if len(self.shipped_at) == 1:
-            return self.shipped if self.lowest >= priority else 0
         return sum(count for level, count in self.shipped_at.items() if level >= priority)
 
     def count_shipped(self, priority: int, count: int) -> None:

@@ -111,7 +111,7 @@ class Round:
     ) -> None:
         context = self._context
         for stake in stakes:
-            backlog.open_for_backlog(context, stake)
+            backlog.open_for_backlog(context, stake, priority)
         level = self._tables.levels.get(priority)
         queues = [] if level is None else list(level.values())
         singles = [queue for queue in queues if not queue.klass.nodes]
@@ -128,7 +128,7 @@ class Round:
         if context.is_cut:
             return
         for stake in stakes:
-            backlog.open_for_backlog(context, stake)
+            backlog.open_for_backlog(context, stake, priority)
         waiting: Waiting = {
             klass.id: (klass, count)
             for klass in shipped
@@ -167,7 +167,7 @@ class Round:
         """Slots for backlog of lower levels: no hold keeps a class from its own worker."""
         for level in sorted((level for level in with_room if level < priority), reverse=True):
             for stake in with_room[level]:
-                backlog.open_for_backlog(self._context, stake)
+                backlog.open_for_backlog(self._context, stake, level)
 
     def _could_start(self, klass: RequestClass) -> bool:
         return not klass.nodes or can_be_hosted(self._context, klass)

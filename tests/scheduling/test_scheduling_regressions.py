@@ -256,6 +256,24 @@ def test_higher_tasks_that_cross_the_closing_of_slots_get_others() -> None:
     assert cluster.started(low[3:], high) == [1, 2]
 
 
+def test_backlog_gets_slots_although_tasks_between_it_and_what_runs_are_ready() -> None:
+    """The worker was kept for its own backlog, which waited for those tasks to be placed."""
+    cluster = Cluster()
+    cluster.submit(1, priority=1, count=3)
+    worker = cluster.join(3)
+    low = cluster.submit(1, count=3)
+    cluster.settle()
+    cluster.advance(cluster.time + 2.5)
+    cluster.submit(needs("all", foo=1), priority=2)
+    worker.end(min(worker.running), took=0.1)
+    for task in sorted(worker.running):
+        worker.end(task, took=1.0)
+    urgent = cluster.submit(1, priority=4, count=3)
+    between = cluster.submit(1, priority=2, count=5)
+    cluster.settle()
+    assert len(worker.running) == 3, cluster.started(low, urgent, between)
+
+
 def test_a_worker_is_not_kept_for_what_a_stopping_worker_has() -> None:
     """It idled as long as the other took to end, while a task of the same class was ready."""
     cluster = Cluster()
