@@ -95,6 +95,7 @@ class Context:
         if len(mirror.slots) == len(opened):
             self._unsorted.update(self._candidates)
         klass.started_at = self.now
+        self._wanted.clear()
         self.tables.thin[mirror.id, klass.id] = None
         shipping.ship(self.tables, mirror, queue, len(opened), opened)
 

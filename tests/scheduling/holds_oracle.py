@@ -124,7 +124,7 @@ def _may_end(hold: HoldEntry, before: Oracle, after: Oracle) -> bool:
         priority < hold.priority
         for variants, levels in after.waiting.items()
         for priority in levels
-        if variants != same
+        if variants != same and hold.worker in after.hosts(variants)
     )
 
 

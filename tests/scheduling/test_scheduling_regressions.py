@@ -312,3 +312,18 @@ def test_rounds_end_when_a_worker_is_kept_for_tasks_too_short_to_be_stolen() -> 
     cluster.lose(second, LossReason.STOPPED)
     cluster.finish_all()
     assert not any(worker.running for worker in cluster.workers.values())
+
+
+def test_a_slot_goes_on_with_what_came_for_a_worker_that_is_full_meanwhile() -> None:
+    """What could have filled a worker of minimal utilization was kept back after it was full."""
+    cluster = Cluster()
+    cluster.submit(4, priority=-2, count=16)
+    first = cluster.join(4)
+    cluster.settle()
+    cluster.advance(cluster.time + 2.5)
+    high = cluster.submit(4, priority=2, count=27)
+    cluster.join(8, min_utilization=0.5)
+    cluster.submit(3, priority=1, count=15)
+    cluster.settle()
+    first.end(min(first.running), took=1.0)
+    assert first.running.keys() <= set(high)
