@@ -17,7 +17,7 @@ import trio
 log = logging.getLogger(__name__)
 
 YOUNG_MAX: Final = 2000  # objects made since the last collection
-MIDDLE_MAX: Final = 10  # young collections since the last of the middle generation
+MIDDLE_MAX: Final = 40  # young collections since the last of the middle generation
 
 
 class Collector(trio.abc.Instrument):
