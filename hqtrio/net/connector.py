@@ -17,7 +17,7 @@ from trio_websocket import ConnectionRejected
 from hqtrio.errors import Refused, RemoteFault, Unreachable
 from hqtrio.net.access import Endpoint, Role
 from hqtrio.net.connection import Connection
-from hqtrio.net.stream import RawStream, WatchedStream, describe, pending_alert
+from hqtrio.net.stream import RawStream, WatchedStream, describe, forget_handshake, pending_alert
 from hqtrio.net.tls import client_context
 from hqtrio.net.websocket import UNREAD_MAX, WebSocketTransport, ask_websocket, rejection
 
@@ -98,6 +98,7 @@ class _Dialer:
             except trio.BrokenResourceError as error:
                 await raw.last_words(pending_alert(tls))  # the server's log should say why
                 return error.__cause__ or error
+            forget_handshake(tls)
             stream = WatchedStream(tls, UNREAD_MAX)
             result = await ask_websocket(nursery, raw, stream, name, self._role)
         return result

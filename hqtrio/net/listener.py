@@ -20,7 +20,7 @@ import trio
 from hqtrio.errors import InputError, RemoteFault
 from hqtrio.net.access import Role
 from hqtrio.net.connection import Connection
-from hqtrio.net.stream import RawStream, WatchedStream, describe, pending_alert
+from hqtrio.net.stream import RawStream, WatchedStream, describe, forget_handshake, pending_alert
 from hqtrio.net.tls import server_context
 from hqtrio.net.websocket import UNREAD_MAX, WebSocketTransport, accept_websocket
 
@@ -228,6 +228,7 @@ class _Port:
                 alert = PLAIN_ANSWER % (len(text), text)
             await raw.last_words(alert)
             raise _Refused(_why(cause, self._role)) from error
+        forget_handshake(tls)
         return tls
 
 

@@ -9,6 +9,7 @@ by FRAME_MAX.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, Generic, TypeVar
 
 import cbor2
@@ -37,8 +38,7 @@ class Decoder(Generic[T]):
     """Turns frames into messages of one type, which may be a union."""
 
     def __init__(self, expects: Any) -> None:
-        # A struct and not the bare list: msgspec remembers what it found out about structs only.
-        self._frame: Any = msgspec.defstruct("Frame", [("frame", list[expects])])
+        self._frame = _frame_of(expects)
 
     def decode(self, data: bytes) -> list[T]:
         """The messages of one frame; RemoteFault with the reason if it is not one."""
@@ -52,6 +52,15 @@ class Decoder(Generic[T]):
         except (cbor2.CBORError, ValueError, OverflowError, RecursionError) as error:
             raise RemoteFault(f"frame is not plain CBOR: {_innermost(error)}") from error
         return messages
+
+
+@cache
+def _frame_of(expects: Any) -> Any:
+    """The type of a frame with such messages.
+
+    A struct and not the bare list: msgspec remembers what it found out about structs only.
+    """
+    return msgspec.defstruct("Frame", [("frame", list[expects])])
 
 
 def _encode_text(encoder: cbor2.CBOREncoder, text: str) -> None:

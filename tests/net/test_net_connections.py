@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import socket
 from typing import Any
 
@@ -395,3 +396,18 @@ async def test_a_port_of_something_else_is_unreachable(noise: bytes) -> None:
             with trio.fail_after(10), pytest.raises(Unreachable):
                 await talk(at(listeners[0].socket.getsockname()[1], **changes))
         nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_that_ended_leaves_nothing_to_the_collector() -> None:
+    """A server never looks at old objects for what only holds itself."""
+    async with open_port() as port:
+        await talk(at(port))
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                await talk(at(port))
+            await trio.testing.wait_all_tasks_blocked()
+            assert gc.collect() < 10, "one connection used to leave 75 objects"
+        finally:
+            gc.enable()
