@@ -49,6 +49,7 @@ def check(tables: Tables) -> None:
     for mirror in tables.workers.values():
         assert not (mirror.in_use and mirror.stopping is not None), mirror.id
         assert tables.groups[mirror.config.group][mirror.id] is mirror, mirror.id
+        assert (mirror.id in tables.unused) != mirror.in_use, mirror.id
         assert (mirror.id in tables.demanding) == bool(mirror.config.min_utilization), mirror.id
         if mirror.takes_slots:
             for pool in mirror.pools.by_name.values():

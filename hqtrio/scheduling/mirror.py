@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from math import inf
 from typing import Final
@@ -62,11 +62,18 @@ class RequestClass:
         left = self.shipped - self.slots
         return max(0, left)
 
-    def backlog_levels(self) -> list[tuple[int, int]]:
-        """Priorities of the backlog with how many tasks each; slots serve the highest first."""
-        levels, left = [], self.backlog
-        for priority in sorted(self.shipped_at):
-            count = min(left, self.shipped_at[priority])
+    def backlog_levels(self, unused: Iterable[Mirror] = ()) -> list[tuple[int, int]]:
+        """Priorities of the backlog with how many tasks each; slots serve the highest first.
+
+        What lies at `unused` workers does not count: nobody else can have it.
+        """
+        shipped_at, slots = self.shipped_at, self.slots
+        for stake in [mirror.stakes[self.id] for mirror in unused if self.id in mirror.stakes]:
+            shipped_at = Counter(shipped_at) - Counter(stake.shipped_at)
+            slots -= stake.slots
+        levels, left = [], max(0, sum(shipped_at.values()) - slots)
+        for priority in sorted(shipped_at):
+            count = min(left, shipped_at[priority])
             if count == 0:
                 break
             levels.append((priority, count))

@@ -132,7 +132,7 @@ class Round:
         waiting: Waiting = {
             klass.id: (klass, count)
             for klass in shipped
-            if (count := dict(klass.backlog_levels()).get(priority, 0))
+            if (count := dict(klass.backlog_levels(self._tables.unused.values())).get(priority, 0))
         }
         for queue in queues:
             if queue.count:
@@ -187,9 +187,10 @@ class Round:
     def _backlogs(self) -> dict[int, list[RequestClass]]:
         """By priority: classes with tasks that wait at workers and that others could start, too."""
         shipped: dict[int, list[RequestClass]] = {}
+        unused = self._tables.unused.values()
         for klass in self._tables.classes.values():
             if backlog.is_worth_moving(klass):
-                for priority, _ in klass.backlog_levels():
+                for priority, _ in klass.backlog_levels(unused):
                     shipped.setdefault(priority, []).append(klass)
         return shipped
 

@@ -27,6 +27,7 @@ class Tables:
         self.levels: dict[int, dict[int, ReadyQueue]] = {}  # priority, class; never empty
         self.holds: dict[int, Hold] = {}  # by class
         self.free: dict[str, int] = {}  # amounts on all workers that take single-node tasks
+        self.unused: dict[int, Mirror] = {}  # workers that get no more work, at least for now
         self.demanding: dict[int, Mirror] = {}  # workers with a minimal utilization
         self.groups: dict[str, dict[int, Mirror]] = {}  # workers by group, ascending by id
 
@@ -143,6 +144,7 @@ class Tables:
         """The worker gets work from now on."""
         if not mirror.in_use:
             mirror.in_use = True
+            self.unused.pop(mirror.id, None)
             mirror.shape.workers += 1
             self.freed[mirror.id] = None
             self.thin.update(((mirror.id, number), None) for number in mirror.stakes)
@@ -155,13 +157,14 @@ class Tables:
             if mirror.gang is None:
                 self._count_free(mirror, -1)
             mirror.in_use = False
+            self.unused[mirror.id] = mirror
             mirror.shape.workers -= 1
             self.freed.pop(mirror.id, None)
             self.review = True
 
     def drop_worker(self, mirror: Mirror) -> None:
         assert not mirror.in_use, mirror.id
-        del self.workers[mirror.id]
+        del self.workers[mirror.id], self.unused[mirror.id]
         self.demanding.pop(mirror.id, None)
         group = self.groups[mirror.config.group]
         del group[mirror.id]

@@ -287,6 +287,19 @@ def test_a_worker_is_not_kept_for_what_a_stopping_worker_has() -> None:
     assert cluster.started(low) == [1]
 
 
+def test_a_worker_that_wants_to_be_full_is_not_kept_for_what_a_stopping_worker_has() -> None:
+    """It stayed empty while a task that would have been enough for it was ready."""
+    cluster = Cluster()
+    cluster.submit(1, priority=3, count=3)
+    stopping = cluster.join(1)
+    cluster.round()
+    cluster.stop(stopping)
+    low = cluster.submit(1, priority=2)
+    cluster.join(2, min_utilization=0.5)
+    cluster.settle()
+    assert cluster.started(low) == [1]
+
+
 def test_rounds_end_when_a_worker_is_kept_for_tasks_too_short_to_be_stolen() -> None:
     """Every round made the next one necessary, for ever."""
     cluster = LivelyCluster()
