@@ -259,14 +259,25 @@ def _take_from(victims: list[Stake], need: int, above: float) -> None:
     fair = sum(stake.backlog for stake in victims) / (klass.slots + need)
     most = need * (1 + backlog_target(klass, 1))
     victims.sort(key=lambda s: (-s.backlog / max(1, s.slots), s.mirror.id))
+    moved = 0
     for stake in victims:
-        if most <= 0:
+        if moved >= most:
             return
-        count = min(most, max(1, int(stake.backlog - stake.slots * fair)))
-        tasks = _latest(stake, count, above)
-        if tasks:
-            shipping.retract(stake.mirror, tasks)
-            most -= len(tasks)
+        count = min(most - moved, max(1, int(stake.backlog - stake.slots * fair)))
+        moved += _retract(stake, count, above)
+    # Those who give a fair share may give too little for slots that are idle.
+    for stake in victims:
+        if moved >= need:
+            return
+        moved += _retract(stake, need - moved, above)
+
+
+def _retract(stake: Stake, count: int, above: float) -> int:
+    """Ask for up to so many tasks and return how many there are."""
+    tasks = _latest(stake, min(count, stake.backlog), above)
+    if tasks:
+        shipping.retract(stake.mirror, tasks)
+    return len(tasks)
 
 
 def _latest(stake: Stake, count: int, above: float = -inf) -> list[int]:

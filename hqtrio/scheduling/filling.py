@@ -245,14 +245,16 @@ class Filler:
         mine = self._fitting(mirror, live)
         if not mine:
             return False
-        left = self._left(mirror, None, rank) if self._context.tables.holds else None
         if len(mine) == 1 and len(mine[0].klass.variants) == 1:
-            slots = self._open(mirror, mine[0].klass, None, mine[0].count, left)
+            klass = mine[0].klass
+            left = self._left(mirror, klass, rank)
+            slots = self._open(mirror, klass, None, mine[0].count, left)
             if slots:
                 self._context.ship(mirror, mine[0], slots)
             return bool(slots)
         opened: dict[ReadyQueue, list[OpenedSlot]] = {}
-        self._open_by_value(mirror, mine, left, opened)
+        left = self._left(mirror, None, rank)
+        self._open_by_value(mirror, mine, left, rank, opened)
         for queue, slots in opened.items():
             if slots:
                 self._context.ship(mirror, queue, slots)
@@ -263,6 +265,7 @@ class Filler:
         mirror: Mirror,
         queues: list[ReadyQueue],
         left: list[int] | None,
+        rank: int,
         opened: dict[ReadyQueue, list[OpenedSlot]],
     ) -> None:
         """Open the slots that are worth most together, then whatever else still fits."""
@@ -270,10 +273,13 @@ class Filler:
         for (queue, variant), count in sorted(self._plan(mirror, queues, left), key=_delicate):
             slots = opened.setdefault(queue, [])
             slots += self._open(mirror, queue.klass, variant, count, left)
-        # Groups may have stood in the way of the plan, which is about amounts.
+        # Groups may have stood in the way of the plan, which is about amounts; and no class has
+        # to leave room for tasks of its own that lie elsewhere.
         for queue in self._fitting(mirror, queues):
             slots = opened.setdefault(queue, [])
             if queue.count > len(slots):
+                if left is not None:
+                    left = self._left(mirror, queue.klass, rank)
                 slots += self._open(mirror, queue.klass, None, queue.count - len(slots), left)
 
     def _fitting(self, mirror: Mirror, queues: Sequence[ReadyQueue]) -> list[ReadyQueue]:
@@ -348,8 +354,8 @@ class Filler:
             return
         opened: dict[ReadyQueue, list[OpenedSlot]] = {}
         for level in open_levels:
-            left = self._left(mirror, None, rank_of(level[0].priority))
-            self._open_by_value(mirror, level, left, opened)
+            rank = rank_of(level[0].priority)
+            self._open_by_value(mirror, level, self._left(mirror, None, rank), rank, opened)
         if _cpus(mirror, opened) < missing:
             _undo(mirror, opened)
             free_levels = [
