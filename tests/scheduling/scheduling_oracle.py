@@ -228,8 +228,15 @@ class Oracle:
                 if not backlog or slot.drain is not None:
                     continue
                 above = self._above(worker, backlog[0].priority)
-                # Room is made for one after the other, the highest first.
+                # Room is made for one after the other, the highest first; and for nobody before
+                # those of the same class that have waited too long as well.
                 served = [self.top(h) for h in above if self.will_fit(worker, h)]
+                served += [
+                    hold.priority
+                    for hold in self.holds
+                    if (hold.worker, hold.variants) == (worker.id, slot.variants)
+                    and hold.priority % 1
+                ]
                 for holder in above:
                     if holder == slot.variants:
                         continue  # it will start here, one task later
