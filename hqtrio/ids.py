@@ -94,6 +94,17 @@ class IdArray:
             ranges.append((start, count, 1))
         return cls(ranges)
 
+    @classmethod
+    def of_runs(cls, runs: Iterable[tuple[int, int]]) -> IdArray:
+        """The numbers of runs `(first, count)` that share none, sorted, neighbours merged."""
+        ranges: list[tuple[int, int, int]] = []
+        for first, count in sorted(runs):
+            if ranges and ranges[-1][0] + ranges[-1][1] == first:
+                ranges[-1] = (ranges[-1][0], ranges[-1][1] + count, 1)
+            else:
+                ranges.append((first, count, 1))
+        return cls(ranges)
+
     def __len__(self) -> int:
         return self.count
 

@@ -25,6 +25,7 @@ __all__ = [
     "parse_duration",
     "parse_human_duration",
     "parse_integer",
+    "parse_mem_amount",
     "quote",
 ]
 
@@ -32,6 +33,7 @@ MAX_U32: Final = 2**32 - 1
 AMOUNT_UNIT: Final = 10_000  # amounts count ten-thousandths
 MAX_AMOUNT: Final = MAX_U32 * AMOUNT_UNIT + AMOUNT_UNIT - 1
 
+_MEM_UNITS: Final = {"MiB": 1, "GiB": 2**10, "TiB": 2**20}  # the unit of `mem` is the MiB
 _FRACTION_DIGITS: Final = 4
 _SHOWN_MAX: Final = 60
 _READ_MAX: Final = 200  # characters of a duration: no sane one comes near
@@ -188,6 +190,17 @@ def parse_amount(text: str) -> int:
     if len(digits.lstrip("0")) > len(str(MAX_U32)) or int(digits) > MAX_U32:
         raise InputError(f"Cannot parse as 4-byte unsigned integer: '{quote(whole)}'")
     return int(digits) * AMOUNT_UNIT + int(fraction.ljust(_FRACTION_DIGITS, "0"))
+
+
+def parse_mem_amount(text: str) -> int:
+    """As `parse_amount`, of MiB; a unit may follow: `512MiB`, `1.5 GiB`, `2TiB`."""
+    number, unit = text.strip()[:-3], text.strip()[-3:]
+    if unit not in _MEM_UNITS:
+        return parse_amount(text)
+    amount = parse_amount(number) * _MEM_UNITS[unit]
+    if amount > MAX_AMOUNT:
+        raise InputError(f"The amount '{quote(text)}' is too large (at most {MAX_U32} MiB)")
+    return amount
 
 
 def amount_of_number(number: int | float) -> int:

@@ -15,13 +15,27 @@ if TYPE_CHECKING:
     Template = tuple[str | int, ...]
     Output = tuple[Template, bool]  # path, whether to remove it when the task finished
     Pairs = tuple[tuple[bytes, bytes], ...]
+    OpenPairs = tuple[tuple[bytes, bytes | Template], ...]
 
-TASK_ID, INSTANCE_ID, CWD = range(3)  # the numbers in templates
+TASK_ID, INSTANCE_ID, CWD = range(3)  # the numbers in templates; others are a task's own values
 
 
 def encode(text: str) -> bytes:
     """The bytes that a path stood for before it travelled."""
     return text.encode("utf-8", "surrogateescape")
+
+
+class Text:
+    """A word, a value or an input with places that each execution fills in."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, template: Template) -> None:
+        self._items = [encode(item) if isinstance(item, str) else item for item in template]
+
+    def fill(self, values: tuple[bytes, ...]) -> bytes:
+        """The text of one execution; values in the order of the fields' numbers."""
+        return b"".join(values[i] if isinstance(i, int) else i for i in self._items)
 
 
 class Pattern:
@@ -30,13 +44,16 @@ class Pattern:
     `one_directory` tells whether all executions have their file in the same directory.
     """
 
-    __slots__ = ("_format", "_pick", "fixed", "one_directory")
+    __slots__ = ("_begins", "_format", "_pick", "_whole", "fixed", "one_directory")
 
     def __init__(self, template: Template, base: tuple[bytes | int, ...]) -> None:
         """A relative path is relative to `base`."""
         items = [encode(item) if isinstance(item, str) else item for item in template]
         items = [item for item in items if item != b""]
         first = items[0] if items else b""
+        # Only an execution knows whether a path that begins with one of its values is absolute.
+        self._begins = first if isinstance(first, int) and first > CWD else -1
+        self._whole = Text(template)
         if first != CWD and not (isinstance(first, bytes) and first.startswith(b"/")):
             items = [*base, *([b"/"] if items else []), *items]
         fields = [item for item in items if isinstance(item, int)]
@@ -54,6 +71,8 @@ class Pattern:
 
     def fill(self, values: tuple[bytes, ...]) -> bytes:
         """The path of one execution; values in the order of the fields' numbers."""
+        if self._begins >= 0 and values[self._begins].startswith(b"/"):
+            return self._whole.fill(values)
         return self._format % self._pick(values) if self._pick else self.fixed
 
 
@@ -61,11 +80,15 @@ class Body:
     """The tasks named with one key."""
 
     __slots__ = (
+        "access",
         "args",
         "cwd",
         "directories_exist",
         "directories_fixed",
         "env",
+        "open_env",
+        "open_stdin",
+        "open_words",
         "remove_stderr",
         "remove_stdout",
         "script",
@@ -77,21 +100,26 @@ class Body:
 
     def __init__(
         self,
-        args: tuple[bytes, ...],
-        env: Pairs,
+        args: tuple[bytes | Template, ...],
+        env: OpenPairs,
         submit_dir: str,
         cwd: Template,
         stdout: Output | None,
         stderr: Output | None,
-        stdin: bytes,
+        stdin: bytes | Template,
         task_dir_root: str,
         script: bytes,
     ) -> None:
-        self.args, self.env = args, dict(env)
+        self.args = tuple(arg if isinstance(arg, bytes) else b"" for arg in args)
+        self.env = {name: v if isinstance(v, bytes) else b"" for name, v in env}
+        self.open_words = [(at, Text(w)) for at, w in enumerate(args) if not isinstance(w, bytes)]
+        self.open_env = [(name, Text(v)) for name, v in env if not isinstance(v, bytes)]
+        self.access = self.env.get(b"HQ_ACCESS_KEY", b"")  # complete but for the execution's token
         self.cwd = Pattern(cwd, (encode(submit_dir),))
         self.stdout, self.remove_stdout = self._output(stdout)
         self.stderr, self.remove_stderr = self._output(stderr)
-        self.stdin = SealedInput(stdin) if stdin else None
+        self.stdin = SealedInput(stdin) if isinstance(stdin, bytes) and stdin else None
+        self.open_stdin = Text(stdin) if not isinstance(stdin, bytes) else None
         self.task_dir_root = encode(task_dir_root)
         self.script = script
         # Where every task uses the same directories, the first one makes them for all.

@@ -11,22 +11,35 @@ if TYPE_CHECKING:
     from actors.launcher.bodies import Pairs
 
     Files = tuple[tuple[bytes, bytes, bytes], ...]  # variable, name, content
-    Queued = tuple[Body, int, int, bytes | None]  # body, task, instance, entry
+    # Body, task, instance, entry, token, values for templates.
+    Queued = tuple[Body, int, int, bytes | None, bytes, tuple[bytes, ...]]
 
 
 class Plan:
     """A body as one lane runs it. `env` is filled in anew for each task.
 
     Each task has a directory in `task_dir_root`, if that is given, with `files` in it.
-    `shell` is set when the program turned out to be a text for the shell.
+    `shell` is set when the program turned out to be a text for the shell. `open_words` of argv and
+    `open_env` have to be filled in for each task.
     """
 
-    __slots__ = ("argv", "body", "env", "files", "shell", "task_dir_root")
+    __slots__ = (
+        "argv",
+        "body",
+        "env",
+        "files",
+        "open_env",
+        "open_words",
+        "shell",
+        "task_dir_root",
+    )
 
     def __init__(self, body: Body, lane: Lane) -> None:
         self.body = body
         self.argv = [*lane.prefix, *body.args] if body.args else []
         self.env = {**lane.user_wins, **body.env, **lane.env}
+        self.open_words = [(len(lane.prefix) + at, text) for at, text in body.open_words]
+        self.open_env = [(name, text) for name, text in body.open_env if name not in lane.env]
         self.task_dir_root = body.task_dir_root or lane.task_dir_root
         self.files = lane.files
         self.shell = False

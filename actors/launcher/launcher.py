@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from actors.launcher.bodies import Output, Pairs, Template
+    from actors.launcher.bodies import OpenPairs, Output, Pairs, Template
     from actors.launcher.lanes import Files
 
 _COMPANY_S = 0.005
@@ -137,13 +137,13 @@ class Launcher:
     def _use_body(
         self,
         key: int,
-        args: tuple[bytes, ...],
-        env: Pairs,
+        args: tuple[bytes | Template, ...],
+        env: OpenPairs,
         submit_dir: str,
         cwd: Template,
         stdout: Output | None,
         stderr: Output | None,
-        stdin: bytes,
+        stdin: bytes | Template,
         task_dir_root: str,
         script: bytes,
     ) -> None:
@@ -175,6 +175,8 @@ class Launcher:
         tasks: tuple[int, ...],
         instances: tuple[int, ...],
         entries: tuple[bytes, ...],
+        tokens: tuple[bytes, ...],
+        values: tuple[tuple[bytes, ...], ...],
     ) -> None:
         lane, body = self._lanes.get(lane_number), self._bodies.get(key)
         if lane is None or body is None:
@@ -184,7 +186,9 @@ class Launcher:
             return
         for index, task in enumerate(tasks):
             entry = entries[index] if entries else None
-            lane.queue.append((body, task, instances[index], entry))
+            token = tokens[index] if tokens else b""
+            given = values[index] if values else ()
+            lane.queue.append((body, task, instances[index], entry, token, given))
         self._advance(lane)
 
     def _take_back(self, seq: int, tasks: tuple[int, ...]) -> None:
@@ -226,13 +230,14 @@ class Launcher:
         """The lane runs its next task, unless it runs one already."""
         queue = lane.queue
         while queue and not lane.pid:
-            body, task, instance, entry = queue[0]
+            body, task, instance, entry, token, given = queue[0]
             if task in self._pids:
                 self._waiting.setdefault(task, []).append(lane)
                 return
             queue.popleft()
             try:
-                started = self._starter.start(lane.plan_for(body), task, instance, entry)
+                plan = lane.plan_for(body)
+                started = self._starter.start(plan, task, instance, entry, token, given)
             except Refusal as refusal:
                 self._refuse(task, lane.number, refusal)
                 continue

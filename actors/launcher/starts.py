@@ -11,6 +11,7 @@ import os
 import signal
 
 from actors.launcher.files import (
+    SealedInput,
     create_output,
     make_directories,
     make_task_directory,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 ERROR_FILE = b"hq-error"
 _SCRIPT_FILE = b"script"
+_ACCESS = b"HQ_ACCESS_KEY"
 _NUMBER_BITS = 32
 _NUMBER_MASK = (1 << _NUMBER_BITS) - 1
 
@@ -61,31 +63,55 @@ class Starter:
             if signal.getsignal(number) is signal.SIG_IGN
         )
 
-    def start(self, plan: Plan, task: int, instance: int, entry: bytes | None) -> Started:
+    def start(
+        self,
+        plan: Plan,
+        task: int,
+        instance: int,
+        entry: bytes | None,
+        token: bytes,
+        given: tuple[bytes, ...],
+    ) -> Started:
         """The task runs in a session of its own; Refusal tells why not."""
         body = plan.body
         try:
-            return self._start(plan, task, instance, entry)
+            return self._start(plan, task, instance, entry, token, given)
         except Refusal:
             if not body.directories_exist:
                 raise
         # Somebody has removed a directory that was there for an earlier task: make them anew.
         body.directories_exist = False
-        return self._start(plan, task, instance, entry)
+        return self._start(plan, task, instance, entry, token, given)
 
-    def _start(self, plan: Plan, task: int, instance: int, entry: bytes | None) -> Started:
+    def _start(
+        self,
+        plan: Plan,
+        task: int,
+        instance: int,
+        entry: bytes | None,
+        token: bytes,
+        given: tuple[bytes, ...],
+    ) -> Started:
         body, env = plan.body, plan.env
         number, run = b"%d" % (task & _NUMBER_MASK), b"%d" % instance
         env[b"HQ_JOB_ID"] = b"%d" % (task >> _NUMBER_BITS)
         env[b"HQ_TASK_ID"], env[b"HQ_INSTANCE_ID"] = number, run
         if entry is not None:
             env[b"HQ_ENTRY"] = entry
-        cwd = body.cwd.fixed or body.cwd.fill((number, run))
-        values = (number, run, cwd)
+        if token:
+            env[_ACCESS] = body.access + token
+        cwd = body.cwd.fixed or body.cwd.fill((number, run, b"", *given))
+        values = (number, run, cwd, *given)
         stdout = body.stdout.fill(values) if body.stdout else b""
         stderr = body.stderr.fill(values) if body.stderr else b""
         task_dir = b""
         argv = plan.argv
+        if plan.open_words:
+            argv = list(argv)
+            for at, word in plan.open_words:
+                argv[at] = word.fill(values)
+        for name, value in plan.open_env:
+            env[name] = value.fill(values)
         files: list[int] = []
         try:
             if plan.task_dir_root or body.script:
@@ -101,6 +127,9 @@ class Starter:
             stdin = self._null
             if body.stdin:
                 stdin = body.stdin.open()
+                files.append(stdin)
+            elif body.open_stdin:
+                stdin = SealedInput(body.open_stdin.fill(values)).open()
                 files.append(stdin)
             out = err = self._null
             if stdout:

@@ -13,6 +13,7 @@ import trio
 
 from actors.kit.edge import OpenEdges, run_edge
 from actors.kit.mailbox import ActorStopped, Mailbox
+from actors.server.debug_dump import dump
 from actors.server.links import (
     AskFits,
     AskRuntime,
@@ -23,7 +24,7 @@ from actors.server.links import (
 )
 from actors.server.parting import say_why
 from hqtrio.jobs.effects import ClientAsked, SessionEnded
-from hqtrio.messages.client import Call, Said, TaskExplained, WorkerRow, WorkerRows
+from hqtrio.messages.client import Call, DebugDump, Said, TaskExplained, WorkerRow, WorkerRows
 from hqtrio.net.connection import Connection, ConnectionEnded, FrameTooLarge
 from hqtrio.scheduling.explain import Fits
 from hqtrio.scheduling.machine import RuntimeInfo
@@ -59,7 +60,7 @@ class ClientSessions:
                 try:
                     while True:
                         for call in await connection.receive():
-                            await self._server.put(ClientAsked(session, call.number, call.request))
+                            await self._take(session, call, outbox)
                 except FrameTooLarge:
                     raise
                 except ConnectionEnded as end:  # clients come and go: nothing to be warned of
@@ -75,6 +76,15 @@ class ClientSessions:
         with suppress(ActorStopped):  # the end of a core ends the whole process
             await self._server.put(SessionEnded(session))
         await say_why(connection, faults[0])
+
+    async def _take(self, session: int, call: Call, outbox: SessionOutbox) -> None:
+        match call.request:
+            case DebugDump(path):
+                dumping = next(self._numbers)
+                response = await dump(self._server, dumping, path, self._complete)
+                outbox.tell(Said(call.number, response))
+            case request:
+                await self._server.put(ClientAsked(session, call.number, request))
 
     async def _write(
         self, nursery: trio.Nursery, connection: Connection[Call], outbox: SessionOutbox

@@ -9,7 +9,7 @@ import trio
 
 from actors.kit.mailbox import Mailbox, Reply
 from hqtrio.jobs.effects import ClientAsked, SessionEnded
-from hqtrio.messages.client import JobNotice, Said, WorkerNotice
+from hqtrio.messages.client import JobNotice, Said, TaskNotice, WorkerNotice
 from hqtrio.messages.scheduling import FromScheduler, ToScheduler
 from hqtrio.messages.worker import ToWorker
 from hqtrio.model.resources import Variants
@@ -84,6 +84,9 @@ SchedulerMail = (
 
 # --- to the server
 
+# Of a kilobyte at most each.
+NOTES_MAX = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
@@ -110,12 +113,14 @@ class SessionOutbox:
     """What a client is to be told; notices replace older unsent ones of the same job.
 
     Coalescing bounds the notices by the jobs that the client watches, so that a viewer that does
-    not read costs one notice per job and not the connection.
+    not read costs one notice per job and not the connection. Notifications of tasks cannot be
+    coalesced; a client that leaves too many of them unread misses the later ones.
     """
 
     def __init__(self, mailbox: Mailbox[Said | None]) -> None:
         self._mailbox = mailbox
         self._notices: dict[int, Said] = {}
+        self._notes: list[Said] = []
         self._urgent = trio.Event()
 
     def tell(self, said: Said) -> None:
@@ -125,13 +130,24 @@ class SessionOutbox:
                 self._notice(row.id, said)
             case WorkerNotice() if said.number == 0:
                 self._notice(0, said)
+            case TaskNotice() if said.number == 0:
+                self._note(said)
             case _:
                 self._mailbox.tell(said)
                 self._urgent.set()
 
-    def _notice(self, key: int, said: Said) -> None:
-        if not self._notices:
+    def _note(self, said: Said) -> None:
+        if len(self._notes) < NOTES_MAX:
+            self._wake_up()
+            self._notes.append(said)
+            self._urgent.set()
+
+    def _wake_up(self) -> None:
+        if not self._notices and not self._notes:
             self._mailbox.tell(None)  # one wake-up, however many notices follow
+
+    def _notice(self, key: int, said: Said) -> None:
+        self._wake_up()
         self._notices[key] = said
         if not may_wait(said):
             self._urgent.set()
@@ -141,13 +157,17 @@ class SessionOutbox:
         await self._urgent.wait()
 
     async def receive(self) -> list[Said]:
-        """Wait for something to say and take all of it, responses first; empty: closed."""
+        """Wait for something to say and take all of it; empty: closed.
+
+        Responses come first; what tasks said comes before what became of their jobs.
+        """
         batch = await self._mailbox.receive()
         self._urgent = trio.Event()
         said = [one for one in batch if one is not None]
-        if self._notices and len(said) < len(batch):
+        if len(said) < len(batch):
+            said += self._notes
             said += self._notices.values()
-            self._notices = {}
+            self._notes, self._notices = [], {}
         return said
 
 

@@ -330,19 +330,19 @@ async def _send_all(link: trio.socket.SocketType, data: bytes) -> None:
 
 def _encode(order: Order) -> tuple[object, ...]:
     match order:
-        case RunTasks(_, lane, key, tasks, instances, entries):
-            return frames.RUN, lane, key, tasks, instances, entries
+        case RunTasks(_, lane, key, tasks, instances, entries, tokens, values):
+            return frames.RUN, lane, key, tasks, instances, entries, tokens, values
         case UseBody():
             return (
                 frames.BODY,
                 order.key,
-                order.args,
-                order.env,
+                tuple(map(_text, order.args)),
+                tuple((name, _text(value)) for name, value in order.env),
                 order.submit_dir,
                 _plain(order.cwd),
                 _output(order.stdout),
                 _output(order.stderr),
-                order.stdin,
+                _text(order.stdin),
                 order.task_dir_root,
                 order.script,
             )
@@ -366,6 +366,10 @@ def _encode(order: Order) -> tuple[object, ...]:
 def _plain(template: Template) -> Template:
     """Fields as plain numbers: marshal knows no enumerations."""
     return tuple(item if isinstance(item, str) else int(item) for item in template)
+
+
+def _text(text: bytes | Template) -> bytes | Template:
+    return text if isinstance(text, bytes) else _plain(text)
 
 
 def _output(output: Output | None) -> tuple[Template, bool] | None:

@@ -19,7 +19,8 @@ from actors.kit.mailbox import Mailbox
 from actors.worker.hardware import describe
 from actors.worker.launchers import count_launchers, open_launchers
 from actors.worker.leftovers import kill_leftovers
-from actors.worker.manager import Manager, find_manager
+from actors.worker.manager import Manager, ask_remaining, find_manager
+from actors.worker.notifications import open_desk
 from actors.worker.places import WORK_DIR_VARIABLE, Places, open_places
 from actors.worker.settings import WorkerSettings
 from actors.worker.supervisor import Supervisor, open_mailbox
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_MIN_S: Final = 0.15
 KEY_BYTES: Final = 16
+# The server gives a worker that it has told to stop a minute.
+GRACE_MAX_S: Final = 50.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP)
 # What concerns every command of the user, unlike what a task is told of itself.
 KEPT_VARIABLES: Final = (b"HQ_SERVER_DIR", b"HQ_OUTPUT_MODE", b"HQ_DEBUG", b"HQ_PYLOG")
@@ -56,25 +59,29 @@ async def run_worker(
     """Work for a server until told to end; the exit code.
 
     `on_registered` is called whenever the server has given this process a worker id. SIGINT,
-    SIGTERM and SIGTSTP, or `stop`, end it gracefully. InputError if it cannot begin.
+    SIGTERM, SIGTSTP and SIGHUP, or `stop`, end it gracefully. InputError if it cannot begin.
     """
     if not settings.heartbeat_s > HEARTBEAT_MIN_S:
         raise InputError("--heartbeat: the interval must be longer than 150 ms")
     if not 0.0 <= settings.min_utilization <= 1.0:
         raise InputError("Minimal utilization has to be in the interval [0.0, 1.0].")
+    if not 0.0 <= settings.grace_s <= GRACE_MAX_S:
+        raise InputError(f"--grace: at most {GRACE_MAX_S:g} s are possible")
     manager = find_manager(settings.manager, os.environ)
     descriptor = describe(settings, under_slurm=manager.name == "SLURM")
     if read_access(settings.server_dir, "worker").endpoint("worker").secret_key is None:
         log.warning("No worker key: Unauthenticated and unencrypted connection to server")
+    time_limit_s = await _lifetime(settings, manager)
     with open_places(settings.work_dir) as places:
         kill_leftovers(places.work_dir)
-        config = _configure(settings, manager, places, descriptor)
+        config = _configure(settings, manager, places, descriptor, time_limit_s)
         cores = next(pool.size for pool in config.descriptor.pools if pool.resource == CPUS)
         machine = WorkerMachine(
             config,
             _site(places),
             worker_key=secrets.token_bytes(KEY_BYTES),
             launchers=count_launchers(cores // UNIT),
+            grace_s=settings.grace_s,
         )
         mailbox = open_mailbox()
         async with trio.open_nursery() as nursery:
@@ -82,7 +89,10 @@ async def run_worker(
                 await nursery.start(_obey_signals, mailbox)
             if stop is not None:
                 nursery.start_soon(_obey_event, stop, mailbox)
-            async with open_launchers(mailbox.tell) as crew:
+            async with (
+                open_desk(places.socket, mailbox) as desk,
+                open_launchers(mailbox.tell) as crew,
+            ):
                 ended = await Supervisor(
                     machine,
                     mailbox,
@@ -90,10 +100,9 @@ async def run_worker(
                     partial(_connect, settings.server_dir),
                     heartbeat_s=settings.heartbeat_s,
                     on_joined=lambda worker, _: on_registered(worker, config),
+                    on_judged=desk.judged,
                 ).run()
             nursery.cancel_scope.cancel()
-    if ended.code:
-        log.error("%s", ended.why)
     return ended.code
 
 
@@ -108,8 +117,19 @@ async def _connect(server_dir: Path) -> AsyncIterator[Connection[ToWorker]]:
         yield connection
 
 
+async def _lifetime(settings: WorkerSettings, manager: Manager) -> float | None:
+    """The limit that was asked for, else what is left of the allocation."""
+    if settings.time_limit_s is not None:
+        return settings.time_limit_s
+    return await ask_remaining(manager)
+
+
 def _configure(
-    settings: WorkerSettings, manager: Manager, places: Places, descriptor: Descriptor
+    settings: WorkerSettings,
+    manager: Manager,
+    places: Places,
+    descriptor: Descriptor,
+    time_limit_s: float | None,
 ) -> WorkerConfig:
     hostname = settings.hostname or socket.gethostname()
     return WorkerConfig(
@@ -120,7 +140,7 @@ def _configure(
         descriptor=descriptor,
         heartbeat_s=settings.heartbeat_s,
         idle_timeout_s=settings.idle_timeout_s,
-        time_limit_s=settings.time_limit_s,
+        time_limit_s=time_limit_s,
         overview_interval_s=settings.overview_interval_s,
         on_server_lost=settings.on_server_lost,
         min_utilization=settings.min_utilization,
@@ -139,7 +159,13 @@ def _site(places: Places) -> Site:
         name: value for name, value in os.environb.items() if not _is_of_outer_task(name)
     }
     environment[WORK_DIR_VARIABLE] = os.fsencode(work_dir)
-    return Site(tuple(environment.items()), os.fsencode(places.program), work_dir)
+    return Site(
+        tuple(environment.items()),
+        os.fsencode(places.program),
+        work_dir,
+        notify_socket=str(places.socket),
+        token_key=secrets.token_bytes(KEY_BYTES),
+    )
 
 
 def _is_of_outer_task(name: bytes) -> bool:
@@ -150,10 +176,14 @@ def _is_of_outer_task(name: bytes) -> bool:
 async def _obey_signals(
     mailbox: Mailbox[Event], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    with trio.open_signal_receiver(*SIGNALS) as received:
+    # Whoever started it with `nohup` wants it to survive the end of the session.
+    is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    wanted = SIGNALS if is_deaf else (*SIGNALS, signal.SIGHUP)
+    with trio.open_signal_receiver(*wanted) as received:
         task_status.started()
         async for number in received:
-            mailbox.tell(StopAsked(f"received {signal.Signals(number).name}"))
+            name = signal.Signals(number).name
+            mailbox.tell(StopAsked(f"received {name}", terminated=number == signal.SIGTERM))
 
 
 async def _obey_event(stop: trio.Event, mailbox: Mailbox[Event]) -> None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from subprocess import CalledProcessError
+from typing import Final
+
+import trio
 
 from hqtrio.errors import InputError
+from hqtrio.worker.allocations import pbs_remaining_s, slurm_remaining_s
+
+log = logging.getLogger(__name__)
+
+ANSWER_S: Final = 30.0  # a busy batch manager takes its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +49,31 @@ def find_manager(choice: str, environment: Mapping[str, str]) -> Manager:
                 "SLURM_JOB_ID/SLURM_JOBID not found: --manager slurm needs a Slurm job around it"
             )
     return Manager()
+
+
+async def ask_remaining(manager: Manager) -> float | None:
+    """What is left of the allocation in seconds, if the manager can say it."""
+    match manager.name:
+        case "PBS":
+            words = ["qstat", "-f", manager.job_id, "-F", "json"]
+        case "SLURM":
+            words = ["scontrol", "show", "job", manager.job_id]
+        case _:
+            return None
+    try:
+        with trio.fail_after(ANSWER_S):
+            done = await trio.run_process(words, capture_stdout=True, capture_stderr=True)
+        text = done.stdout.decode(errors="replace")
+        if manager.name == "PBS":
+            return pbs_remaining_s(text, manager.job_id)
+        return slurm_remaining_s(text)
+    except trio.TooSlowError:
+        why = f"no answer within {ANSWER_S:g} s"
+    except CalledProcessError as error:
+        why = error.stderr.decode(errors="replace").strip() or f"exit code {error.returncode}"
+    except OSError as error:
+        why = error.strerror or str(error)
+    except InputError as error:
+        why = str(error)
+    log.warning("%s: %s; this worker has no time limit", words[0], why)
+    return None

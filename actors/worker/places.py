@@ -24,10 +24,11 @@ LOCK_FILE: Final = ".hq-worker.lock"
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """`program` is one word that runs this hqtrio."""
+    """`program` is one word that runs this hqtrio. `socket` is free for tasks to speak up."""
 
     work_dir: Path
     program: str
+    socket: Path
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def open_places(work_dir: Path | None) -> Iterator[Places]:
             lock = _lock(here)
         except OSError as error:
             raise InputError(f"--work-dir: cannot use `{here}`: {error.strerror}") from error
-        yield Places(here, _program(private))
+        yield Places(here, _program(private), private / "notify")
     finally:
         if lock >= 0:
             os.close(lock)

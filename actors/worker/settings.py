@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hqtrio.model.resources import Pool
 from hqtrio.model.worker import OnServerLost
+from hqtrio.worker.alarms import GRACE_S
 from hqtrio.worker.hardware import DETECTABLE
 
 
@@ -15,7 +16,8 @@ class WorkerSettings:
     """Options of one worker; what is None is found out.
 
     `coupling` is text, since its groups are those of the pools that are found. `manager` is
-    `detect`, `none`, `pbs` or `slurm`. `zero_cost` ends tasks without a process.
+    `detect`, `none`, `pbs` or `slurm`. `zero_cost` ends tasks without a process. A task that has
+    to end gets `grace_s` between SIGINT and SIGKILL.
     """
 
     server_dir: Path
@@ -36,3 +38,4 @@ class WorkerSettings:
     manager: str = "detect"
     zero_cost: bool = False
     coupling: str = ""
+    grace_s: float = GRACE_S

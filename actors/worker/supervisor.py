@@ -20,6 +20,7 @@ from hqtrio.worker.events import (
     Event,
     Exit,
     Joined,
+    NoteJudged,
     OpenLink,
     Say,
     StartLauncher,
@@ -59,9 +60,11 @@ class Supervisor:
         *,
         heartbeat_s: float,
         on_joined: Callable[[int, str], None],
+        on_judged: Callable[[int, str], None],
     ) -> None:
         self._machine, self._mailbox, self._crew = machine, mailbox, crew
-        self._connect, self._heartbeat_s, self._on_joined = connect, heartbeat_s, on_joined
+        self._connect, self._heartbeat_s = connect, heartbeat_s
+        self._on_joined, self._on_judged = on_joined, on_judged
         self._links: dict[int, Link] = {}
         self._exit: Exit | None = None
 
@@ -95,8 +98,10 @@ class Supervisor:
                     self._crew.start(launcher)
                 case Joined(worker, server_uid):
                     self._on_joined(worker, server_uid)
-                case Depart(why):
-                    log.info("worker ends: %s", why)
+                case NoteJudged(number, refusal):
+                    self._on_judged(number, refusal)
+                case Depart(why, is_failure):
+                    log.log(logging.ERROR if is_failure else logging.INFO, "worker ends: %s", why)
                 case Exit():
                     self._exit = effect
                     self._mailbox.close()

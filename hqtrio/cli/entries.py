@@ -28,7 +28,9 @@ def read_json(path: str) -> list[bytes]:
     try:
         items = json.loads(_read(path))
     except ValueError as error:
-        raise InputError(f"Could not parse JSON from {path}: {error}") from error
+        raise InputError(f"Could not parse JSON from {path}: {error}") from None
+    except RecursionError:
+        raise InputError(f"Could not parse JSON from {path}: too many nested lists") from None
     if not isinstance(items, list):
         raise InputError("The top element of the provided JSON file has to be an array")
     return [
@@ -46,4 +48,4 @@ def _read(path: str) -> bytes:
                 log.warning("Reading file %s, which is larger than 100 MiB", path)
             return source.read()
     except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}") from error
+        raise InputError(f"Cannot read {path}: {error.strerror}") from None

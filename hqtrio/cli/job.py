@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import partial
 from logging import getLogger
 
 from hqtrio.cli import values
@@ -10,7 +13,8 @@ from hqtrio.cli.parsing import Choices, argument, client_command, flag, option
 from hqtrio.cli.render.job_table import FAILED_SHOWN_MAX
 from hqtrio.cli.render.reports import JobReport, TaskIds
 from hqtrio.cli.session import Session
-from hqtrio.client import Client, RequestFailed
+from hqtrio.cli.submitting import checked_name
+from hqtrio.client import Client, RequestFailed, Task
 from hqtrio.errors import InputError
 from hqtrio.ids import IdArray
 from hqtrio.messages.client import (
@@ -20,9 +24,12 @@ from hqtrio.messages.client import (
     Forgotten,
     JobDetails,
     JobInfo,
+    JobRow,
+    ListNumbers,
     OpenJob,
     Selector,
     Submitted,
+    TaskNumbers,
     Verdict,
     VerdictKind,
     Verdicts,
@@ -72,29 +79,27 @@ async def summary(session: Session, client: Client) -> None:
 async def info(session: Session, client: Client, jobs: Selector) -> None:
     """Show everything about jobs (ids, `last` or `all`)."""
     rows, _, unknown = await client.jobs(jobs)
-    reports = []
+    async with aclosing(_reports(session, client, rows, unknown)) as reports:
+        await session.render.job_info(reports, now=time.time())
+    for job in sorted(unknown):
+        log.error("Job %d not found", job)
+
+
+async def _reports(
+    session: Session, client: Client, rows: Sequence[JobRow], unknown: list[int]
+) -> AsyncGenerator[JobReport, None]:
+    """What there is to say about each job; those that are gone by then become unknown."""
     for row in rows:
         try:
             details = await client.ask(JobInfo(row.id), JobDetails)
         except RequestFailed:
-            unknown.append(row.id)  # forgotten a moment ago
+            unknown.append(row.id)
             continue
-        reports.append(await _report(session, client, details))
-    for job in sorted(unknown):
-        log.error("Job %d not found", job)
-    session.render.job_info(reports, now=time.time())
-
-
-async def _report(session: Session, client: Client, details: JobDetails) -> JobReport:
-    job = details.row.id
-    if session.output_mode == "json":
-        tasks, _ = await client.tasks(job)
-        return JobReport(details, tasks=tasks)
-    if session.output_mode == "cli" and details.row.counts.failed:
-        failed = (int(TaskState.FAILED),)
-        tasks, _ = await client.tasks(job, states=failed, most=FAILED_SHOWN_MAX)
-        return JobReport(details, failed=tasks)
-    return JobReport(details)
+        failed: Sequence[Task] = ()
+        if session.output_mode == "cli" and details.row.counts.failed:
+            states = (int(TaskState.FAILED),)
+            failed, _ = await client.tasks(row.id, states=states, most=FAILED_SHOWN_MAX)
+        yield JobReport(details, failed, partial(client.task_lists, row.id))
 
 
 @client_command("cancel")
@@ -122,11 +127,17 @@ async def cancel(session: Session, client: Client, jobs: Selector, reason: str) 
 @argument("jobs", read=values.selector, metavar="SELECTOR")
 @option("--filter", "states", read=Choices(values.FORGETTABLE), multiple=True, metavar="STATES",
         help="Forget only jobs in these states.")  # fmt: skip
+@option("--status", "old_states", read=Choices(values.FORGETTABLE), multiple=True, hidden=True)
 async def forget(
-    session: Session, client: Client, jobs: Selector, states: tuple[tuple[JobState, ...], ...]
+    session: Session,
+    client: Client,
+    jobs: Selector,
+    states: tuple[tuple[JobState, ...], ...],
+    old_states: tuple[tuple[JobState, ...], ...],
 ) -> None:
     """Remove completed jobs (ids, `last` or `all`) from the server's memory."""
-    chosen = [state for group in states for state in group] or values.FORGETTABLE.values()
+    given = (*states, *old_states)
+    chosen = [state for group in given for state in group] or values.FORGETTABLE.values()
     wanted = tuple(sorted({int(state) for state in chosen}))
     answer = await client.ask(ForgetJobs(jobs, wanted), Forgotten)
     text = f"{answer.forgotten} {'job' if answer.forgotten == 1 else 'jobs'} were forgotten"
@@ -147,33 +158,28 @@ async def task_ids(
     if unknown:
         raise InputError(f"Job Id not found: {', '.join(map(str, sorted(unknown)))}")
     wanted = tuple(sorted({int(state) for group in states for state in group}))
-    found: dict[int, IdArray] = {}
-    for row in rows:
-        numbers: list[int] = []
-        if wanted:
-            async for page in client.task_pages(row.id, states=wanted):
-                numbers += [task.number for task in page.rows]
-            found[row.id] = IdArray.of(numbers)
-        else:
-            details = await client.ask(JobInfo(row.id), JobDetails)
-            found[row.id] = merged(IdArray(details.ids))
+    found = {row.id: await _numbers(client, row.id, wanted) for row in rows}
     session.render.task_ids(TaskIds(found))
 
 
-def merged(ids: IdArray) -> IdArray:
-    """The same numbers, sorted, consecutive ones in one range."""
-    if len(ids.ranges) == 1 and ids.ranges[0][2] == 1:
-        return ids
-    return IdArray.of(ids)
+async def _numbers(client: Client, job: int, states: tuple[int, ...]) -> IdArray:
+    """The numbers of the job's tasks in these states (empty: in any)."""
+    runs: list[tuple[int, int]] = []
+    position = 0
+    while position >= 0:
+        page = await client.ask(ListNumbers(job, states, position), TaskNumbers)
+        runs += page.runs
+        position = page.next_position
+    return IdArray.of_runs(runs)
 
 
 @client_command("open")
-@option("--name", read=values.job_name, default="job", help="Name of the job.")
+@option("--name", default="job", help="Name of the job.")
 @option("--max-fails", read=values.whole, default=None,
         help="How many tasks may fail before the rest is aborted.")  # fmt: skip
 async def open_job(session: Session, client: Client, name: str, max_fails: int | None) -> None:
     """Open a job without tasks; `submit --job` adds some."""
-    head = JobHead(name, max_fails, is_open=True)
+    head = JobHead(checked_name(name), max_fails, is_open=True)
     session.render.opened((await client.ask(OpenJob(head), Submitted)).job)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from logging import getLogger
 
 from hqtrio.cli import values
 from hqtrio.cli.parsing import Choice, Choices, argument, client_command, flag, option
 from hqtrio.cli.session import Session
-from hqtrio.client import Client, Task
+from hqtrio.client import Client, Task, tasks_of
 from hqtrio.errors import InputError
 from hqtrio.ids import IdArray
 from hqtrio.messages.client import JobRow, Selector
@@ -43,17 +44,19 @@ async def cat(
         log.warning("No jobs were found")
     wanted = tuple(sorted({int(state) for group in states for state in group}))
     for row in in_order(rows, jobs):
-        tasks, missing = await client.tasks(
-            row.id, numbers=numbers.ranges if numbers else (), states=wanted
-        )
-        for number in missing:
-            log.warning("Task %d of job %d not found", number, row.id)
-        if not tasks:
+        found = False
+        pages = client.task_pages(row.id, numbers=numbers.ranges if numbers else (), states=wanted)
+        async with aclosing(pages):
+            async for page in pages:
+                for number in page.unknown:
+                    log.warning("Task %d of job %d not found", number, row.id)
+                for task in tasks_of(row.id, page):
+                    found = True
+                    if with_header:
+                        session.out.write(f"# Job {row.id}, task {task.number}\n")
+                    _copy(session, task, stream)
+        if not found:
             log.warning("No tasks were selected for job %d, there is nothing to print", row.id)
-        for task in tasks:
-            if with_header:
-                session.out.write(f"# Job {row.id}, task {task.number}\n")
-            _copy(session, task, stream)
 
 
 def in_order(rows: list[JobRow], jobs: Selector) -> list[JobRow]:

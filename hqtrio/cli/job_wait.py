@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from logging import getLogger
 
 from hqtrio.cli import values
-from hqtrio.cli.bar import ProgressLine
+from hqtrio.cli.bar import follow
+from hqtrio.cli.on_notify import ON_NOTIFY_OPTION, calling
 from hqtrio.cli.parsing import argument, client_command, flag
 from hqtrio.cli.render.wording import total
 from hqtrio.cli.session import Session
-from hqtrio.client import Client, Watching, is_complete
+from hqtrio.client import Client, is_complete
 from hqtrio.messages.client import Selector
 
 log = getLogger(__name__)
@@ -19,17 +19,22 @@ log = getLogger(__name__)
 @client_command("wait")
 @argument("jobs", read=values.selector, metavar="SELECTOR")
 @flag("--without-close", help="Do not wait for open jobs to be closed.")
-async def wait(session: Session, client: Client, jobs: Selector, without_close: bool) -> None:
+@ON_NOTIFY_OPTION
+async def wait(
+    session: Session, client: Client, jobs: Selector, without_close: bool, on_notify: str | None
+) -> None:
     """Wait until jobs (ids, `last` or `all`) are completed."""
     rows, _, _ = await client.jobs(jobs)
     closed = not without_close
     unfinished = [row.id for row in rows if not is_complete(row, closed=closed)]
-    await client.wait_for_jobs(unfinished, closed=closed)
+    async with calling(client, on_notify):
+        await client.wait_for_jobs(unfinished, closed=closed)
 
 
 @client_command("progress")
 @argument("jobs", read=values.selector, metavar="SELECTOR")
-async def progress(session: Session, client: Client, jobs: Selector) -> None:
+@ON_NOTIFY_OPTION
+async def progress(session: Session, client: Client, jobs: Selector, on_notify: str | None) -> None:
     """Show the progress of jobs (ids, `last` or `all`) until they are completed."""
     rows, _, _ = await client.jobs(jobs)
     session.render.raw()
@@ -43,17 +48,5 @@ async def progress(session: Session, client: Client, jobs: Selector) -> None:
         len(rows), "job" if len(rows) == 1 else "jobs",
         tasks, "task" if tasks == 1 else "tasks",
     )  # fmt: skip
-    await show_progress(session, client, [row.id for row in rows])
-
-
-async def show_progress(session: Session, client: Client, jobs: Sequence[int]) -> None:
-    """Draw the progress of these jobs until they are completed."""
-    line = ProgressLine(session.out, live=session.is_live, colors=session.has_colors)
-
-    def show(watching: Watching) -> None:
-        line.update(watching.rows.values())
-
-    try:
-        await client.wait_for_jobs(jobs, on_change=show)
-    finally:
-        line.close()
+    async with calling(client, on_notify):
+        await follow(session, client, [row.id for row in rows])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+from logging import getLogger
 from typing import Final
 
+from hqtrio.cli.entries import LARGE_BYTES
 from hqtrio.cli.session import current_directory
 from hqtrio.errors import InputError
 from hqtrio.jobfile import MAX_FILE_BYTES, load_jobfile
+from hqtrio.jobfile.task import PATH_NAMES
 from hqtrio.model.job import Submit
+from hqtrio.placeholders import unknown
 
+log = getLogger(__name__)
 KEY_BYTES: Final = 16
 
 
@@ -27,7 +33,7 @@ def read_jobfile(
             text = source.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}") from error
-    return load_jobfile(
+    submit = load_jobfile(
         text,
         filename=path,
         submit_dir=current_directory(),
@@ -36,4 +42,41 @@ def read_jobfile(
         max_fails=max_fails,
         priority=priority,
         job=job or 0,
+        read_file=lambda name: _read_beside(path, name),
     )
+    for warning in _unknown_names(submit):
+        log.warning("%s", warning)
+    return submit
+
+
+def _unknown_names(submit: Submit) -> list[str]:
+    """Placeholders that stay as they are; in the native dialect they are mistakes already."""
+    bodies = [array.body for array in submit.arrays if not array.group]
+    bodies += submit.graph.bodies if submit.graph is not None else ()
+    paths: dict[str, list[str | None]] = {
+        "stdout path": [body.stdout.path for body in bodies],
+        "stderr path": [body.stderr.path for body in bodies],
+        "working directory path": [body.cwd for body in bodies],
+    }
+    warnings = []
+    for where, texts in paths.items():
+        together = "".join(dict.fromkeys(text for text in texts if text))
+        strange = unknown(together, PATH_NAMES)
+        if strange:
+            plural = "s" if len(strange) > 1 else ""
+            names = ", ".join(strange)
+            warnings.append(f"Found unknown placeholder{plural} `{names}` in {where}")
+    return warnings
+
+
+def _read_beside(path: str, name: str) -> bytes:
+    """The contents of a file that the job file names; a relative path is relative to that."""
+    where = os.path.join(os.path.dirname(path), name)
+    try:
+        with open(where, "rb") as source:
+            if os.fstat(source.fileno()).st_size > LARGE_BYTES:
+                log.warning("Reading file %s, which is larger than 100 MiB", where)
+            return source.read()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"Cannot read {where}: {reason}") from error

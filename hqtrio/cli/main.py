@@ -19,6 +19,7 @@ from hqtrio.errors import HqError
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
+COMPLETION: Final = "_HQTRIO_COMPLETE"  # set by the scripts of `generate-completion`
 UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _SERVER: Final = {
@@ -26,6 +27,7 @@ _SERVER: Final = {
     "stop": ("hqtrio.cli.server", "stop", "Stop the server"),
     "info": ("hqtrio.cli.server", "info", "Show the server's addresses and identity"),
     "wait": ("hqtrio.cli.server", "wait", "Wait until a server answers"),
+    "debug-dump": ("hqtrio.cli.server", "debug_dump", "Have the server write down its state"),
     "generate-access": ("hqtrio.cli.access", "generate_access", "Make access files beforehand"),
 }
 _WORKER: Final = {
@@ -35,6 +37,7 @@ _WORKER: Final = {
     "info": ("hqtrio.cli.worker", "info", "Show everything about workers"),
     "address": ("hqtrio.cli.worker", "address", "Print the host name of a worker"),
     "wait": ("hqtrio.cli.worker", "wait", "Wait until enough workers are connected"),
+    "deploy-ssh": ("hqtrio.cli.deploy", "deploy_ssh", "Start workers on other machines, over ssh"),
     "hwdetect": ("hqtrio.cli.worker_start", "hwdetect", "Show the resources of this machine"),
 }
 _SUBMIT: Final = ("hqtrio.cli.submit", "submit", "Submit a program or a job file")
@@ -47,6 +50,8 @@ _JOB: Final = {
     "cat": ("hqtrio.cli.job_cat", "cat", "Print the outputs of tasks"),
     "submit": _SUBMIT,
     "submit-file": ("hqtrio.cli.submit", "submit_file", "Submit a job file"),
+    "check": ("hqtrio.cli.job_check", "check", "Show what a job file would submit"),
+    "schema": ("hqtrio.cli.job_check", "schema", "Print the JSON Schema of job files"),
     "wait": ("hqtrio.cli.job_wait", "wait", "Wait until jobs are completed"),
     "progress": ("hqtrio.cli.job_wait", "progress", "Show progress until jobs are completed"),
     "task-ids": ("hqtrio.cli.job", "task_ids", "Print the ids of the tasks of jobs"),
@@ -57,6 +62,7 @@ _TASK: Final = {
     "list": ("hqtrio.cli.task", "list_tasks", "List tasks of jobs"),
     "info": ("hqtrio.cli.task", "info", "Show everything about tasks"),
     "explain": ("hqtrio.cli.task", "explain", "Show why a task runs or not, and where it could"),
+    "notify": ("hqtrio.cli.notify", "notify", "Say something to those who wait for the job"),
 }
 _NOUNS: Final = {
     "server": ("hqtrio.cli.main", "server", "Server: start, stop, info"),
@@ -65,6 +71,12 @@ _NOUNS: Final = {
     "run": ("hqtrio.cli.run", "run", "Run a job on this machine, without a server"),
     "job": ("hqtrio.cli.main", "job", "Jobs: list, wait, cancel"),
     "task": ("hqtrio.cli.main", "task", "Tasks: list, info, explain"),
+    "doc": ("hqtrio.cli.doc", "doc", "Print where the documentation of a topic is"),
+    "generate-completion": (
+        "hqtrio.cli.completion",
+        "generate_completion",
+        "Print a script that completes words in a shell",
+    ),
 }
 
 server = HqGroup("server", lazy=_SERVER, help="Commands for the server.")
@@ -116,7 +128,7 @@ def run(args: Sequence[str], session: Session) -> int:
         return _failed(session, error)
     except BaseExceptionGroup as group:
         # A nursery wraps whatever ended it; the user wants to read the one cause.
-        cause = sole_error(group)
+        cause = sole_error(_of_ours(group))
         if isinstance(cause, HqError):
             return _failed(session, cause)
         if isinstance(cause, KeyboardInterrupt):
@@ -146,6 +158,18 @@ def sole_error(error: BaseException) -> BaseException:
     return error
 
 
+def _of_ours(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error inside if all are for the user to read: when a connection breaks, several
+    calls may fail together. Else the group itself."""
+    _, others = group.split(HqError)
+    if others is not None:
+        return group
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
+
+
 def usage_text(error: click.UsageError) -> str:
     """A usage error with a hint, as it goes to standard error in every output mode."""
     text = f"error: {error.format_message() if not isinstance(error, Usage) else error.message}\n"
@@ -165,13 +189,15 @@ def _failed(session: Session, error: HqError) -> int:
 
 def error_text(error: BaseException) -> str:
     """The error, and below it what caused it."""
+    text = said = str(error)
     causes: list[str] = []
     cause = error.__cause__
     while cause is not None:
-        causes.append(str(cause) or type(cause).__name__)
+        words = str(cause) or type(cause).__name__
+        if words not in said:  # what was told already is told once
+            causes.append(words)
+            said += f"\n{words}"
         cause = cause.__cause__
-    text = str(error)
-    causes = [cause for cause in causes if cause not in text]
     if not causes:
         return text
     if len(causes) == 1:
@@ -185,7 +211,7 @@ def main() -> None:
     _open_standard_streams()
     session = Session()
     try:
-        code = run(sys.argv[1:], session)
+        code = _complete_words() if COMPLETION in os.environ else run(sys.argv[1:], session)
         sys.stdout.flush()
     except BrokenPipeError:
         _end_by_sigpipe()
@@ -194,6 +220,12 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _complete_words() -> int:
+    from hqtrio.cli.completion import complete
+
+    return complete(root)
 
 
 def _open_standard_streams() -> None:

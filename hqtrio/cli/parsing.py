@@ -6,10 +6,10 @@ errors carry the texts that scripts look for.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from importlib import import_module
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -17,6 +17,9 @@ from click.core import ParameterSource
 from hqtrio.cli import logs
 from hqtrio.cli.session import GLOBAL_OPTIONS, Session
 from hqtrio.errors import InputError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 HELP_NAMES: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _DASHES: Final = "hqtrio.dashes"
@@ -32,8 +35,17 @@ class Parsed(click.ParamType[Any, Any]):
 
     name = "text"
 
-    def __init__(self, read: Callable[[str], object]) -> None:
+    def __init__(self, read: Callable[[str], object], words: Iterable[str] = ()) -> None:
         self._read = read
+        self._words = tuple(words)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        begun, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(begun + comma + w) for w in self._words if w.startswith(last)]
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -57,7 +69,7 @@ class Choice(Parsed):
                 raise InputError(f"possible values: {', '.join(meaning)}")
             return meaning[text]
 
-        super().__init__(read)
+        super().__init__(read, meaning)
 
 
 class Choices(Parsed):
@@ -70,7 +82,7 @@ class Choices(Parsed):
                     raise InputError(f"'{word}' is none of the possible values: {', '.join(words)}")
             return tuple(words[word] for word in text.split(","))
 
-        super().__init__(read)
+        super().__init__(read, words)
 
 
 def shown(param: click.Parameter | None) -> str:
@@ -109,6 +121,8 @@ class HqCommand(click.Command):
         self._conflicts = conflicts
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # a shell asks what could follow
+            return super().parse_args(ctx, args)
         check_words(self, ctx, args, self._conflicts)
         words = list(args)
         rest = super().parse_args(ctx, args)
@@ -148,6 +162,8 @@ class HqGroup(click.Group):
             formatter.write_dl([(word, text) for word, (_, _, text) in self._lazy.items()])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
         words = check_words(self, ctx, args, ())
         rest = super().parse_args(ctx, args)
         _take_global_options(ctx)
@@ -161,7 +177,8 @@ class HqGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         command = self.get_command(ctx, args[0])
         if command is None:
-            raise Usage(f"unrecognized subcommand '{args[0]}'", ctx)
+            meant = similar(args[0], self._lazy)
+            raise Usage(f"unrecognized subcommand '{args[0]}'{meant}", ctx)
         return args[0], command, args[1:]
 
 
@@ -247,7 +264,15 @@ def check_words(
     try:
         given, rest, order = command.make_parser(ctx).parse_args(args=list(args))
     except click.NoSuchOption as error:
-        raise Usage(f"unexpected argument '{error.option_name}' found", ctx) from error
+        options = [
+            name
+            for param in params.values()
+            if isinstance(param, click.Option) and not param.hidden
+            for name in param.opts
+            if name.startswith("--")
+        ]
+        meant = similar(error.option_name, options)
+        raise Usage(f"unexpected argument '{error.option_name}' found{meant}", ctx) from error
     except click.BadOptionUsage as error:
         raise Usage(_bad_option(error, params), ctx) from error
     if any(param.is_eager for param in order):
@@ -271,6 +296,14 @@ def check_words(
         lines = "".join(f"\n  {shown(param)}" for param in missing)
         raise Usage(f"the following required arguments were not provided:{lines}", ctx)
     return rest
+
+
+def similar(word: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?` if one of the known words is near, or nothing."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f", did you mean '{near[0]}'?" if near else ""
 
 
 def _check_values_present(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:

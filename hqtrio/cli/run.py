@@ -8,10 +8,11 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from logging import ERROR, getLogger
 from typing import TYPE_CHECKING, Any, Final
 
-from hqtrio.cli.bar import ProgressLine
+from hqtrio.cli.bar import follow
 from hqtrio.cli.parsing import argument, command, flag, option
 from hqtrio.cli.render.reports import JobReport
 from hqtrio.cli.session import Session
@@ -20,10 +21,10 @@ from hqtrio.cli.submit import (
     check_file_options,
     is_job_file,
     program_options,
-    task_options,
 )
 from hqtrio.cli.submitting import program_submit, submit_warnings
-from hqtrio.client import Client, RequestFailed, Watching
+from hqtrio.cli.task_options import task_options
+from hqtrio.client import Client, RequestFailed, Task
 from hqtrio.errors import InputError
 from hqtrio.messages.client import (
     AmountCondition,
@@ -92,7 +93,7 @@ def _read(session: Session, words: tuple[str, ...], task: dict[str, Any]) -> Sub
 
         head = {name: task[name] for name in ("name", "max_fails", "priority")}
         return read_jobfile(words[0], **head)
-    options = program_options(session, words, None, {**task, "cpus": None})
+    options = program_options(session, words, None, task)
     for warning in submit_warnings(options):
         log.warning("%s", warning)
     return program_submit(options, secrets.token_bytes(KEY_BYTES))
@@ -138,9 +139,11 @@ class _Run:
             job = await cluster.client.submit(self.submit)
             await _refuse_impossible(cluster.client, job)
             await self._wait(cluster.client, job)
-            report = await _report(cluster.client, job, everything=self._is_json)
+            report = await _report(cluster.client, job)
+            await self.session.render.run_result(report, now=time.time())
             nursery.cancel_scope.cancel()
-        return self._conclude(report)
+        counts = report.details.row.counts
+        return EXIT_FAILED if counts.failed or counts.cancelled or counts.aborted else 0
 
     async def _obey_signals(self, task_status: trio.TaskStatus[None]) -> None:
         """Once: tasks get their grace. Twice: they are killed."""
@@ -161,27 +164,7 @@ class _Run:
         if not self.shows_progress or self.session.output_mode != "cli":
             await client.wait_for_jobs([job])
             return
-        out = self.session.out
-        line = ProgressLine(out, live=self.session.is_live, colors=self.session.has_colors)
-
-        def show(watching: Watching) -> None:
-            line.update(watching.rows.values())
-
-        try:
-            await client.wait_for_jobs([job], on_change=show)
-        finally:
-            line.close()
-
-    @property
-    def _is_json(self) -> bool:
-        return self.session.output_mode == "json"
-
-    def _conclude(self, report: JobReport) -> int:
-        """Print the result; the exit code."""
-        counts = report.details.row.counts
-        self.session.render.run_result(report, now=time.time())
-        bad = counts.failed or counts.cancelled or counts.aborted
-        return EXIT_FAILED if bad else 0
+        await follow(self.session, client, [job])
 
 
 def _last_job_in(directory: str) -> int:
@@ -198,9 +181,8 @@ async def _refuse_impossible(client: Client, job: int) -> None:
     """InputError if tasks ask for what this machine does not have: nobody will ever bring it."""
     await client.wait_for_workers(1)
     details = await client.ask(JobInfo(job), JobDetails)
-    for array in (array for submit in details.submits for array in submit.arrays):
-        if not array.ranges:
-            continue
+    arrays = [array for submit in details.submits for array in submit.arrays if array.ranges]
+    for array in {array.variants: array for array in reversed(arrays)}.values():
         number = array.ranges[0][0]
         try:
             explained = await client.explain(Selector(Which.GIVEN, ((job, 1, 1),)), number)
@@ -223,13 +205,10 @@ def _lack(condition: Condition) -> str:
             return f"it needs {nodes} nodes, and this is one (start a server and workers)"
 
 
-async def _report(client: Client, job: int, *, everything: bool) -> JobReport:
+async def _report(client: Client, job: int) -> JobReport:
     details = await client.ask(JobInfo(job), JobDetails)
-    if everything:
-        tasks, _ = await client.tasks(job)
-        return JobReport(details, tasks=tasks)
-    if not details.row.counts.failed:
-        return JobReport(details)
-    failed = (int(TaskState.FAILED),)
-    tasks, _ = await client.tasks(job, states=failed, most=FAILED_SHOWN_MAX)
-    return JobReport(details, failed=tasks)
+    failed: Sequence[Task] = ()
+    if details.row.counts.failed:
+        states = (int(TaskState.FAILED),)
+        failed, _ = await client.tasks(job, states=states, most=FAILED_SHOWN_MAX)
+    return JobReport(details, failed, partial(client.task_lists, job))

@@ -13,11 +13,11 @@ import msgspec
 
 from hqtrio import __version__
 from hqtrio.cli import values
-from hqtrio.cli.parsing import client_command, command, flag, option
+from hqtrio.cli.parsing import argument, client_command, command, flag, option
 from hqtrio.cli.session import Session, absolute
 from hqtrio.client import Client
 from hqtrio.errors import HqError, InputError, Unreachable
-from hqtrio.messages.client import Done, ServerDetails, ServerInfo, StopServer
+from hqtrio.messages.client import DebugDump, Done, ServerDetails, ServerInfo, StopServer
 from hqtrio.units import format_duration, parse_duration
 
 log = getLogger(__name__)
@@ -109,6 +109,15 @@ async def stop(session: Session, client: Client) -> None:
 async def info(session: Session, client: Client) -> None:
     """Show the server's addresses and identity."""
     session.render.server(await client.ask(ServerInfo(), ServerDetails), started=False)
+
+
+@client_command("debug-dump")
+@argument("path", read=str, metavar="PATH")
+async def debug_dump(session: Session, client: Client, path: str) -> None:
+    """Have the server write what it knows into a file, as JSON."""
+    log.info("Dumping server state ...")
+    await client.ask(DebugDump(absolute(path)), Done)
+    log.info("Dump finished")
 
 
 @command("wait")

@@ -8,10 +8,11 @@ from logging import getLogger
 from typing import Any, Final
 
 from hqtrio.cli import values
+from hqtrio.cli.bar import follow
+from hqtrio.cli.directives import merge, read_directives
 from hqtrio.cli.entries import read_json, read_lines
-from hqtrio.cli.job_wait import show_progress
+from hqtrio.cli.on_notify import ON_NOTIFY_OPTION, calling
 from hqtrio.cli.parsing import (
-    Choice,
     argument,
     client_command,
     fail,
@@ -22,80 +23,34 @@ from hqtrio.cli.parsing import (
 )
 from hqtrio.cli.session import Session, current_directory
 from hqtrio.cli.submitting import (
-    DEFAULT_STDERR,
-    DEFAULT_STDOUT,
     ProgramOptions,
+    checked_name,
     program_submit,
+    refuse_head_options,
     submit_warnings,
 )
+from hqtrio.cli.task_options import CONFLICTS, CPUS_OPTION, NODES_OPTION, task_options
 from hqtrio.client import Client
-from hqtrio.model.requests import parse_named_need
-from hqtrio.model.task import DEFAULT_CRASH_LIMIT
-from hqtrio.units import parse_duration
 
 log = getLogger(__name__)
 
 JOB_FILE_ENDINGS: Final = (".yaml", ".yml", ".toml")
 KEY_BYTES: Final = 16
 # Options that make sense for a whole job file.
-FILE_OPTIONS: Final = frozenset({"name", "max_fails", "priority", "job", "wait", "progress"})
-CONFLICTS: Final = [
-    ("wait", "progress"),
-    ("each_line", "from_json"),
-    ("nodes", "cpus"),
-    ("nodes", "pin"),
-]
-
-TASK_OPTIONS: Final = (
-    option("--name", read=values.job_name, help="Name of the job."),
-    option("--array", "ids", read=values.ids, metavar="IDS", help="One task per id: 1-10,20."),
-    option("--each-line", metavar="FILE", help="One task per line of the file (HQ_ENTRY)."),
-    option("--from-json", metavar="FILE", help="One task per item of a JSON list (HQ_ENTRY)."),
-    option("--resource", "resources", read=parse_named_need, multiple=True,
-           metavar="NAME=REQUEST", help="Another resource that each task needs."),
-    option("--time-request", "time_request_s", read=parse_duration, default="0",
-           metavar="TIME_REQUEST",
-           help="Start a task only where the worker lives at least this much longer."),
-    option("--weight", read=values.weight, default="1",
-           help="Of tasks with equal priority, larger is preferred to use a worker (default: 1)."),
-    option("--pin", read=Choice(values.PINS), metavar="PIN",
-           help="Bind each task to its CPUs: taskset, or omp (OpenMP variables)."),
-    option("--env", read=values.variable, multiple=True, metavar="KEY=VALUE",
-           help="Environment variable of each task."),
-    option("--cwd", metavar="PATH", help="Working directory of tasks."),
-    option("--stdout", read=values.output(DEFAULT_STDOUT), help="File, or `none`."),
-    option("--stderr", read=values.output(DEFAULT_STDERR), help="File, or `none`."),
-    flag("--stdin", help="Hand the standard input to every task."),
-    option("--priority", read=values.priority, help="Larger starts earlier."),
-    option("--time-limit", "time_limit_s", read=parse_duration, metavar="TIME_LIMIT",
-           help="A task that runs longer is killed."),
-    option("--max-fails", read=values.whole,
-           help="How many tasks may fail before the rest is aborted."),
-    option("--crash-limit", read=values.crash_limit, default=DEFAULT_CRASH_LIMIT,
-           help="How often a task may lose its worker: a number, never-restart, unlimited."),
-)  # fmt: skip
-
-
-def task_options(function: Any) -> Any:
-    """Add the options that describe tasks, but for `--cpus`."""
-    for decorate in reversed(TASK_OPTIONS):
-        function = decorate(function)
-    return function
-
-
-@client_command("submit", conflicts=CONFLICTS, trailing=True)
-@argument("words", read=str, nargs=-1, required=True, metavar="PROGRAM")
-@option("--cpus", read=values.cpus, help="CPUs of each task: 2, `4 compact!`, all.")
-@option(
-    "--nodes",
-    read=values.whole,
-    default="0",
-    help="Run each task on so many whole workers of one group; it starts on the first.",
+FILE_OPTIONS: Final = frozenset(
+    {"name", "max_fails", "priority", "job", "wait", "progress", "on_notify"}
 )
+
+
+@client_command("submit", conflicts=[("wait", "progress"), *CONFLICTS], trailing=True)
+@argument("words", read=str, nargs=-1, required=True, metavar="PROGRAM")
+@CPUS_OPTION
+@NODES_OPTION
 @task_options
-@option("--job", read=values.whole, help="Add the tasks to this open job.")
+@option("--job", read=values.job_id, help="Add the tasks to this open job.")
 @flag("--wait", help="Wait until the job is completed.")
 @flag("--progress", help="Show progress until the job is completed.")
+@ON_NOTIFY_OPTION
 async def submit(
     session: Session,
     client: Client,
@@ -103,27 +58,44 @@ async def submit(
     job: int | None,
     wait: bool,
     progress: bool,
+    on_notify: str | None,
     **task: Any,
 ) -> None:
     """Submit a program, or a job file (*.yaml, *.yml, *.toml) and nothing after it."""
+    if on_notify and not (wait or progress):
+        log.warning("--on-notify has no effect without --wait or --progress")
+        on_notify = None
+    async with calling(client, on_notify):
+        number = await _submit(session, client, words, job, task)
+        session.render.submitted(number)
+        await after_submit(session, client, number, wait=wait, progress=progress)
+
+
+async def _submit(
+    session: Session,
+    client: Client,
+    words: tuple[str, ...],
+    job: int | None,
+    task: dict[str, Any],
+) -> int:
     if is_job_file(words):
         check_file_options(FILE_OPTIONS)
-        number = await _submit_file(
+        if job is not None:
+            refuse_head_options(task["name"], task["max_fails"])
+        checked_name(task["name"] or "")
+        return await _submit_file(
             client, words[0], job, name=task["name"], max_fails=task["max_fails"],
             priority=task["priority"],
         )  # fmt: skip
-    else:
-        options = program_options(session, words, job, task)
-        for warning in submit_warnings(options):
-            log.warning("%s", warning)
-        number = await client.submit(program_submit(options, secrets.token_bytes(KEY_BYTES)))
-    session.render.submitted(number)
-    await after_submit(session, client, number, wait=wait, progress=progress)
+    options = program_options(session, words, job, task)
+    for warning in submit_warnings(options):
+        log.warning("%s", warning)
+    return await client.submit(program_submit(options, secrets.token_bytes(KEY_BYTES)))
 
 
 @client_command("submit-file")
 @argument("path", read=str, metavar="PATH")
-@option("--job", read=values.whole, help="Add the tasks to this open job.")
+@option("--job", read=values.job_id, help="Add the tasks to this open job.")
 async def submit_file(session: Session, client: Client, path: str, job: int | None) -> None:
     """Submit a job file."""
     session.render.submitted(await _submit_file(client, path, job))
@@ -142,14 +114,23 @@ def check_file_options(allowed: frozenset[str]) -> None:
 
 
 def program_options(
-    session: Session, words: tuple[str, ...], job: int | None, task: dict[str, Any]
+    session: Session, words: tuple[str, ...], job: int | None, typed: dict[str, Any]
 ) -> ProgramOptions:
-    """What the command line says, with files and standard input read."""
-    task = {**task, "priority": task["priority"] or 0}
-    stdin = _read_stdin(session) if task.pop("stdin") else b""
+    """What command line and script say, with files and standard input read."""
+    typed = {**typed}
+    stdin = _read_stdin(session) if typed.pop("stdin") else None
+    directives = read_directives(typed.pop("directives"), words[0], stdin)
+    task = merge(typed, given_options(), directives)
+    if stdin is None:
+        words = (*directives.interpreter, *words)
+    if job is not None:
+        refuse_head_options(task["name"], task["max_fails"])
     lines, items = task.pop("each_line"), task.pop("from_json")
     entries = read_lines(lines) if lines else read_json(items) if items else None
-    return ProgramOptions(words, current_directory(), entries=entries, stdin=stdin, job=job, **task)
+    task["priority"] = task["priority"] or 0
+    return ProgramOptions(
+        words, current_directory(), entries=entries, stdin=stdin or b"", job=job, **task
+    )
 
 
 async def after_submit(
@@ -158,7 +139,7 @@ async def after_submit(
     """Wait for the job, if that was asked for; progress is drawn for people only."""
     if progress and session.output_mode == "cli":
         session.out.flush()
-        await show_progress(session, client, [job])
+        await follow(session, client, [job])
     elif wait or progress:
         session.out.flush()
         await client.wait_for_jobs([job])

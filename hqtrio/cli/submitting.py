@@ -6,6 +6,7 @@ import os
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from hqtrio.errors import InputError
@@ -13,15 +14,17 @@ from hqtrio.ids import IdArray
 from hqtrio.messages.columns import u64
 from hqtrio.model.job import ArraySpec, JobHead, Submit
 from hqtrio.model.requests import add_default_cpus, make_request
-from hqtrio.model.resources import CPUS, UNIT, Need, Request
+from hqtrio.model.resources import CPUS, MEM, UNIT, Need, Request
 from hqtrio.model.task import DEFAULT_CRASH_LIMIT, PinMode, Stdio, TaskBody, TaskSettings
 from hqtrio.placeholders import names, unknown
+from hqtrio.units import format_mem_amount
 
 DEFAULT_STDOUT: Final = "%{CWD}/job-%{JOB_ID}/%{TASK_ID}.stdout"
 DEFAULT_STDERR: Final = "%{CWD}/job-%{JOB_ID}/%{TASK_ID}.stderr"
 CWD_NAMES: Final = ("JOB_ID", "TASK_ID", "INSTANCE_ID", "SUBMIT_DIR", "SERVER_UID")
 OUTPUT_NAMES: Final = (*CWD_NAMES, "CWD")
 MANY_FILES: Final = 1000
+MUCH_MEMORY: Final = 2**24 * UNIT  # 16 TiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class ProgramOptions:
     priority: int = 0
     time_limit_s: float | None = None
     crash_limit: int = DEFAULT_CRASH_LIMIT
+    task_dir: bool = False
     ids: IdArray | None = None
     entries: Sequence[bytes] | None = None
     stdin: bytes = b""
@@ -67,6 +71,7 @@ def program_submit(options: ProgramOptions, key: bytes) -> Submit:
         stdin=options.stdin,
         time_limit_s=options.time_limit_s or 0.0,
         pin=options.pin or PinMode.NONE,
+        task_dir=options.task_dir,
     )
     ids, entries = chosen_tasks(options.ids, options.entries)
     spec = ArraySpec(
@@ -79,9 +84,9 @@ def program_submit(options: ProgramOptions, key: bytes) -> Submit:
         entry_ends=_ends(entries or ()),
     )
     if options.job is not None:
-        _refuse_head_options(options.name, options.max_fails)
         return Submit(key, options.submit_dir, job=options.job, arrays=(spec,))
-    head = JobHead(options.name or default_name(options.words[0]), options.max_fails)
+    name = checked_name(options.name or "") or default_name(options.words[0])
+    head = JobHead(name, options.max_fails)
     return Submit(key, options.submit_dir, head=head, arrays=(spec,))
 
 
@@ -92,13 +97,32 @@ def chosen_tasks(
     if entries is None:
         return ids, None
     if ids is not None:
-        numbers = sorted(number for number in ids if number < len(entries))
-        if not numbers:
+        chosen = _below(ids, len(entries))
+        if not chosen:
             raise InputError("No tasks selected: no id of `--array` has an entry")
-        return IdArray.of(numbers), [entries[number] for number in numbers]
-    if not entries:
-        raise InputError("No tasks selected: there are no entries")
+        return chosen, [entries[number] for number in chosen]
     return None, entries
+
+
+def _below(ids: IdArray, limit: int) -> IdArray:
+    """The ids below the limit in ascending order, in few ranges if they came in few."""
+    ranges = []
+    for start, count, step in sorted(ids.ranges):
+        fitting = min(count, max(0, -(-(limit - start) // step)))
+        if fitting:
+            ranges.append((start, fitting, 1 if fitting == 1 else step))
+    if all(step == 1 for _, _, step in ranges):
+        return IdArray.of_runs((start, count) for start, count, _ in ranges)
+    if all(one[0] + (one[1] - 1) * one[2] < other[0] for one, other in pairwise(ranges)):
+        return IdArray(ranges)
+    return IdArray.of(number for number in IdArray(ranges))
+
+
+def refuse_head_options(name: str | None, max_fails: int | None) -> None:
+    """Refuse what only a new job can have: the open job has a name and a limit already."""
+    for option, value in (("--name", name), ("--max-fails", max_fails)):
+        if value is not None:
+            raise InputError(f"Parameter {option} is not allowed when submitting to an open job.")
 
 
 def _request(options: ProgramOptions) -> Request:
@@ -119,9 +143,14 @@ def _request(options: ProgramOptions) -> Request:
 def default_name(program: str) -> str:
     """The last part of the program's path."""
     name = os.path.basename(program.rstrip("/"))
+    return checked_name(name if name not in ("", ".", "..") else "job")
+
+
+def checked_name(name: str) -> str:
+    """The name, if a job may have it."""
     if "\n" in name or "\t" in name:
         raise InputError("name cannot have a newline or a tab: give another one with --name")
-    return name if name not in ("", ".", "..") else "job"
+    return name
 
 
 def submit_warnings(options: ProgramOptions) -> list[str]:
@@ -146,7 +175,7 @@ def submit_warnings(options: ProgramOptions) -> list[str]:
         warnings += _unknown_names(path, OUTPUT_NAMES, f"{channel} path")
     if options.cwd is not None:
         warnings += _unknown_names(options.cwd, CWD_NAMES, "working directory path")
-    return warnings + _many_files(options)
+    return warnings + _much_memory(options) + _many_files(options)
 
 
 def _names_task(path: str, cwd: str | None) -> bool:
@@ -163,6 +192,16 @@ def _unknown_names(path: str, known: Sequence[str], where: str) -> list[str]:
     return [f"Found unknown placeholder{plural} `{', '.join(strange)}` in {where}"]
 
 
+def _much_memory(options: ProgramOptions) -> list[str]:
+    """Requests in bytes, as HyperQueue counted memory before 0.17, would wait for ever."""
+    return [
+        f"The tasks ask for {format_mem_amount(need.amount)} of memory each:"
+        f" `{MEM}` is counted in MiB"
+        for need in options.resources
+        if need.resource == MEM and need.amount >= MUCH_MEMORY
+    ]
+
+
 def _many_files(options: ProgramOptions) -> list[str]:
     ids, entries = chosen_tasks(options.ids, options.entries)
     count = len(ids) if ids is not None else len(entries) if entries is not None else 1
@@ -175,12 +214,6 @@ def _many_files(options: ProgramOptions) -> list[str]:
     if files < MANY_FILES:
         return []
     return [f"The job will create {files} files for {' and '.join(channels)}"]
-
-
-def _refuse_head_options(name: str | None, max_fails: int | None) -> None:
-    for option, value in (("--name", name), ("--max-fails", max_fails)):
-        if value is not None:
-            raise InputError(f"Parameter {option} is not allowed when submitting to an open job.")
 
 
 def _ends(entries: Sequence[bytes]) -> bytes:

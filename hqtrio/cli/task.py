@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import aclosing
 from logging import getLogger
 
 from hqtrio.cli import values
 from hqtrio.cli.parsing import Choices, argument, client_command, flag, option
-from hqtrio.cli.render.reports import TaskList
 from hqtrio.cli.session import Session
-from hqtrio.client import Client, Task
+from hqtrio.client import Client, Task, tasks_of
 from hqtrio.errors import InputError
 from hqtrio.ids import IdArray
 from hqtrio.messages.client import Selector, Which
@@ -37,14 +37,16 @@ async def list_tasks(
     for job in unknown:
         log.warning("Job %d not found", job)
     wanted = tuple(sorted({int(state) for group in states for state in group}))
-    chosen: dict[int, list[Task]] = {}
-    for row in rows:
-        chosen[row.id], missing = await client.tasks(
-            row.id, numbers=numbers.ranges if numbers else (), states=wanted
-        )
-        for number in missing:
-            log.warning("Task %d not found", number)
-    if session.render.tasks(TaskList(chosen, verbose), now=time.time()):
+    chosen = [row.id for row in rows]
+    writer = session.render.task_writer(chosen, verbose=verbose, now=time.time())
+    for job in chosen:
+        pages = client.task_pages(job, numbers=numbers.ranges if numbers else (), states=wanted)
+        async with aclosing(pages):
+            async for page in pages:
+                for number in page.unknown:
+                    log.warning("Task %d not found", number)
+                writer.add(job, list(tasks_of(job, page)))
+    if writer.close():
         log.info("An error message was truncated. Use -v to display the full error.")
 
 

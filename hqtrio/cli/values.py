@@ -37,6 +37,7 @@ CRASH_LIMIT_MAX: Final = 65535
 REASON_BYTES_MAX: Final = 200
 RM_IF_FINISHED: Final = "rm-if-finished"
 
+_COLON: Final = re.compile(r"(?<!\\):")
 _DECIMAL: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
 
 
@@ -56,6 +57,10 @@ def whole(text: str, *, least: int = 0, most: int = U32_MAX) -> int:
 
 def port(text: str) -> int:
     return whole(text, most=PORT_MAX)
+
+
+def job_id(text: str) -> int:
+    return whole(text, least=1)
 
 
 def priority(text: str) -> int:
@@ -84,7 +89,7 @@ def crash_limit(text: str) -> int:
     if text == "unlimited":
         return UNLIMITED
     if text == "0":
-        raise InputError("Crash limit cannot be 0")
+        raise InputError("Crash limit cannot be 0 (use never-restart or unlimited)")
     return whole(text, least=1, most=CRASH_LIMIT_MAX)
 
 
@@ -137,12 +142,6 @@ def variable(text: str) -> tuple[str, str]:
     return key, value
 
 
-def job_name(text: str) -> str:
-    if "\n" in text or "\t" in text:
-        raise InputError("name cannot have a newline or a tab")
-    return text
-
-
 def cancel_reason(text: str) -> str:
     if len(text.encode(errors="replace")) > REASON_BYTES_MAX:
         raise InputError(f"Cancel reason must be shorter than {REASON_BYTES_MAX} bytes")
@@ -150,19 +149,35 @@ def cancel_reason(text: str) -> str:
 
 
 def output(default: str) -> Callable[[str], Stdio]:
-    """How an output option is read: `none`, a path, perhaps with `:rm-if-finished`."""
+    r"""How an output option is read: `none`, a path, perhaps with `:rm-if-finished`.
+
+    A colon of the path itself is written `\:`.
+    """
 
     def read(text: str) -> Stdio:
         if text == "none":
             return Stdio(None)
-        path, colon, mode = text.partition(":")
-        if colon and mode != RM_IF_FINISHED:
-            raise InputError(f"Cannot parse stream: after `:` only `{RM_IF_FINISHED}` may follow")
-        if not path and not colon:
+        path, *modes = _COLON.split(text)
+        if modes not in ([], [RM_IF_FINISHED]):
+            raise InputError(
+                f"Cannot parse stream: after `:` only `{RM_IF_FINISHED}` may follow"
+                r" (a colon of the path itself is written `\:`)"
+            )
+        if not path and not modes:
             raise InputError("Cannot parse stream: the path is empty")
-        return Stdio(path or default, remove_if_finished=bool(colon))
+        tidy = _tidy(path.replace(r"\:", ":"))
+        return Stdio(tidy or default, remove_if_finished=bool(modes))
 
     return read
+
+
+def _tidy(path: str) -> str:
+    """The path in its shortest spelling: outputs with one path share one file."""
+    *parents, name = path.split("/")
+    if name in ("", "."):
+        return path  # a directory, which the worker will complain about
+    root = "/" if path.startswith("/") else ""
+    return root + "/".join([*(part for part in parents if part not in ("", ".")), name])
 
 
 # --- requests

@@ -14,8 +14,9 @@ from hqtrio.cli.parsing import Choice, command, flag, option
 from hqtrio.cli.session import Session, absolute
 from hqtrio.errors import InputError
 from hqtrio.messages.client import WorkerRow
+from hqtrio.model.resources import CPUS, Pool
 from hqtrio.model.worker import OnServerLost, WorkerConfig
-from hqtrio.units import parse_duration
+from hqtrio.units import parse_duration, parse_human_duration
 from hqtrio.worker.definitions import parse_cpus, parse_resource
 from hqtrio.worker.hardware import DETECTABLE
 
@@ -26,6 +27,7 @@ ON_SERVER_LOST: Final = {
     "finish-running": OnServerLost.FINISH_RUNNING,
     "reconnect": OnServerLost.RECONNECT,
 }
+OLD_CPUS: Final = ("auto", "no-ht")
 
 
 def detectable(text: str) -> tuple[str, ...]:
@@ -43,8 +45,14 @@ def detectable(text: str) -> tuple[str, ...]:
     return names
 
 
-@command("start")
-@option("--cpus", read=parse_cpus, help="CPUs: 8, 2x4, [0,1,4], range(0-7) (default: all found).")
+def worker_cpus(text: str) -> Pool | str:
+    """A definition; or `auto` or `no-ht`, which meant the CPUs that are found before HyperQueue
+    0.13 (`no-ht`: one hardware thread per core)."""
+    return text if text in OLD_CPUS else parse_cpus(text)
+
+
+@command("start", conflicts=[("no_detect_resources", "detect")])
+@option("--cpus", read=worker_cpus, help="CPUs: 8, 2x4, [0,1,4], range(0-7) (default: all found).")
 @option(
     "--resource",
     "resources",
@@ -67,6 +75,7 @@ def detectable(text: str) -> tuple[str, ...]:
     metavar="NAMES",
     help="Which resources are looked for: all, none, or a list.",
 )
+@option("--no-detect-resources", is_flag=True, default=False, hidden=True)
 @flag("--no-hyper-threading", help="Use one hardware thread per core.")
 @option("--group", help="Multi-node tasks stay inside one group.")
 @option(
@@ -98,6 +107,13 @@ def detectable(text: str) -> tuple[str, ...]:
     help="How often the worker says that it is alive.",
 )
 @option(
+    "--overview-interval",
+    "overview_interval_s",
+    read=parse_human_duration,
+    metavar="OVERVIEW_INTERVAL",
+    help="How often the load of the machine is told; nobody listens to it yet, so it is not.",
+)
+@option(
     "--on-server-lost",
     read=Choice(ON_SERVER_LOST),
     default="reconnect",
@@ -118,13 +134,24 @@ def detectable(text: str) -> tuple[str, ...]:
     metavar="INTERVAL",
     help="Without effect: tasks that would start too late are given back at once.",
 )
+@option(
+    "--grace",
+    "grace_s",
+    read=parse_duration,
+    default="1s",
+    metavar="TIME",
+    help="What a task has between SIGINT and SIGKILL when it must end.",
+)
 @option("--hostname", help="Name of this machine (default: what the system says).")
 @option("--work-dir", help="Directory for what tasks leave on this machine for a while.")
 @option("--zero-worker", "zero_cost", is_flag=True, default=False, hidden=True)
 def start(
     session: Session,
+    cpus: Pool | str | None,
+    no_detect_resources: bool,
     no_hyper_threading: bool,
     work_dir: str | None,
+    overview_interval_s: float | None,
     **parameters: Any,
 ) -> int:
     """Start a worker; it runs until `worker stop`, Ctrl-C, or a limit."""
@@ -134,10 +161,17 @@ def start(
     from actors.worker.settings import WorkerSettings
 
     log.info("hqtrio %s", __version__)
+    if no_detect_resources:
+        # CPUs were looked for all the same, unless they were given.
+        parameters["detect"] = (CPUS,)
+    if overview_interval_s:
+        log.warning("--overview-interval: this version tells nobody the load of the machine")
     settings = WorkerSettings(
         server_dir=Path(session.server_dir),
-        hyper_threading=not no_hyper_threading,
+        cpus=cpus if isinstance(cpus, Pool) else None,
+        hyper_threading=not no_hyper_threading and cpus != "no-ht",
         work_dir=None if work_dir is None else Path(absolute(work_dir)),
+        overview_interval_s=overview_interval_s or None,
         **parameters,
     )
     is_shown = False

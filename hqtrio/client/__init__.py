@@ -11,7 +11,7 @@ from hqtrio.client.client import (
     is_complete,
 )
 from hqtrio.client.opening import open_client
-from hqtrio.client.views import Task, TaskPaths
+from hqtrio.client.views import Task, TaskPaths, tasks_of
 
 __all__ = [
     "ALL",
@@ -23,4 +23,5 @@ __all__ = [
     "Watching",
     "is_complete",
     "open_client",
+    "tasks_of",
 ]

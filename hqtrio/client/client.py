@@ -15,6 +15,7 @@ from hqtrio.client.views import Task, tasks_of
 from hqtrio.errors import HqError, RemoteFault, Unreachable
 from hqtrio.messages.client import (
     PAGE_ROWS,
+    AnyRequest,
     Call,
     Done,
     ExplainTask,
@@ -25,13 +26,14 @@ from hqtrio.messages.client import (
     ListJobs,
     ListTasks,
     ListWorkers,
-    Request,
     Response,
     Said,
     Selector,
+    SubmitCommit,
     SubmitJob,
     Submitted,
     TaskExplained,
+    TaskNotice,
     TaskRows,
     Watch,
     WatchWorkers,
@@ -113,6 +115,8 @@ class Watching:
 class Client:
     """Calls may run side by side. Every method raises RequestFailed for a refusal of the server
     and RemoteFault when the connection is lost.
+
+    `listener` is handed what tasks say, of every job that is submitted or watched from then on.
     """
 
     def __init__(
@@ -120,6 +124,7 @@ class Client:
         connection: Connection,
         another: Callable[[], AbstractAsyncContextManager[Client]] | None = None,
     ) -> None:
+        self.listener: Callable[[TaskNotice], None] | None = None
         self._connection = connection
         self._another = another
         self._waiting: dict[int, _Waiting] = {}
@@ -156,6 +161,9 @@ class Client:
             case WorkerNotice(connected):
                 self._workers_connected = connected
                 self._workers_changed.set()
+            case TaskNotice() as notice:
+                if self.listener is not None:
+                    self.listener(notice)
             case _:
                 pass  # a kind of notice that a newer server sends unasked
 
@@ -169,18 +177,29 @@ class Client:
 
     # --- requests
 
-    async def call(self, request: Request) -> Response:
+    async def call(self, request: AnyRequest) -> Response:
         """The server's answer to one request."""
+        return await self._answer(await self._begin(request))
+
+    async def _begin(self, request: AnyRequest) -> int:
+        """Send it; the number by which its answer is kept until it is taken."""
         if self._lost is not None:
             raise self._lost
         self._last_number += 1
         number = self._last_number
-        waiting = self._waiting[number] = _Waiting()
+        self._waiting[number] = _Waiting()
         try:
-            try:
-                await self._connection.send([Call(number, request)])
-            except RemoteFault as fault:
-                raise _loss(fault) from None
+            await self._connection.send([Call(number, request)])
+        except BaseException as error:
+            del self._waiting[number]
+            if isinstance(error, RemoteFault):
+                raise _loss(error) from None
+            raise
+        return number
+
+    async def _answer(self, number: int) -> Response:
+        waiting = self._waiting[number]
+        try:
             await waiting.answered.wait()
         finally:
             del self._waiting[number]
@@ -193,14 +212,9 @@ class Client:
             case response:
                 return response
 
-    async def ask(self, request: Request, kind: type[R]) -> R:
+    async def ask(self, request: AnyRequest, kind: type[R]) -> R:
         """The answer to a request that is answered by one kind of response."""
-        response = await self.call(request)
-        if not isinstance(response, kind):
-            raise RemoteFault(
-                f"The server answered {type(request).__name__} by {type(response).__name__}"
-            )
-        return response
+        return _of_kind(request, await self.call(request), kind)
 
     # --- long lists
 
@@ -239,11 +253,28 @@ class Client:
         limit: int = PAGE_ROWS,
     ) -> AsyncGenerator[TaskRows, None]:
         """Tasks of one job by number, page by page of at most `limit` rows."""
-        position = 0
-        while position >= 0:
-            page = await self.ask(ListTasks(job, position, numbers, states, limit), TaskRows)
-            yield page
-            position = page.next_position
+        asked = ListTasks(job, 0, numbers, states, limit)
+        call = await self._begin(asked)
+        try:
+            while call:
+                page = _of_kind(asked, await self._answer(call), TaskRows)
+                call = 0
+                if page.next_position >= 0:
+                    asked = replace(asked, position=page.next_position)
+                    if limit == PAGE_ROWS:
+                        # The server works on it while this page is used.
+                        call = await self._begin(asked)
+                yield page
+                if page.next_position >= 0 and not call:
+                    call = await self._begin(asked)
+        finally:
+            self._waiting.pop(call, None)
+
+    async def task_lists(self, job: int) -> AsyncGenerator[list[Task], None]:
+        """All tasks of one job by number, page by page."""
+        async with aclosing(self.task_pages(job)) as pages:
+            async for page in pages:
+                yield list(tasks_of(job, page))
 
     async def tasks(
         self,
@@ -290,14 +321,17 @@ class Client:
             if self._another is None:
                 raise
             async with self._another() as other:
+                other.listener = self.listener
                 return await other._submit(submit)
 
     async def _submit(self, submit: Submit) -> int:
         if fits_one_frame(submit):
-            return (await self.ask(SubmitJob(submit), Submitted)).job
-        *parts, commit = parts_of(submit)
+            request = SubmitJob(submit, notes=self.listener is not None)
+            return (await self.ask(request, Submitted)).job
+        *parts, _ = parts_of(submit)
         for part in parts:
             await self.ask(part, Done)
+        commit = SubmitCommit(submit.key, notes=self.listener is not None)
         return (await self.ask(commit, Submitted)).job
 
     # --- waiting
@@ -311,7 +345,8 @@ class Client:
         try:
             chosen = tuple(jobs)
             for first in range(0, len(chosen), PAGE_ROWS):
-                page = Watch(chosen[first : first + PAGE_ROWS])
+                numbers = chosen[first : first + PAGE_ROWS]
+                page = Watch(numbers, notes=self.listener is not None)
                 watching._add(await self.ask(page, JobRows))
             watching._begin()
             yield watching
@@ -338,6 +373,7 @@ class Client:
                 raise
             try:
                 async with self._another() as other:
+                    other.listener = self.listener
                     await other._wait_for_jobs(chosen, closed, on_change)
             except Unreachable:
                 raise loss from None  # what happened is that the server ended, not that it is away
@@ -368,6 +404,14 @@ def is_complete(row: JobRow, *, closed: bool = True) -> bool:
     """Whether no task of the job waits or runs and, if `closed`, none can be added."""
     active = row.counts.waiting or row.counts.running
     return not active and not (closed and row.is_open)
+
+
+def _of_kind(request: AnyRequest, response: Response, kind: type[R]) -> R:
+    if not isinstance(response, kind):
+        raise RemoteFault(
+            f"The server answered {type(request).__name__} by {type(response).__name__}"
+        )
+    return response
 
 
 def _loss(fault: RemoteFault) -> Unreachable:

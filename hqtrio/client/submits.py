@@ -11,6 +11,7 @@ from hqtrio.errors import InputError
 from hqtrio.messages.client import SubmitBegin, SubmitCommit, SubmitPart
 from hqtrio.messages.columns import read_u64
 from hqtrio.model.job import ArraySpec, GraphSpec, GraphTask, Submit
+from hqtrio.model.matrix import Matrix
 from hqtrio.model.task import TaskBody
 
 T = TypeVar("T")
@@ -30,9 +31,13 @@ def fits_one_frame(submit: Submit) -> bool:
 def parts_of(submit: Submit) -> Iterator[SubmitBegin | SubmitPart | SubmitCommit]:
     """The messages of a large submit, the commit last."""
     _check_bodies(submit)
-    arrays = tuple(replace(array, entries=b"", entry_ends=b"") for array in submit.arrays)
     graph = None if submit.graph is None else GraphSpec((), (), (), ())
-    yield SubmitBegin(replace(submit, arrays=arrays, graph=graph))
+    bare = [replace(array, entries=b"", entry_ends=b"") for array in submit.arrays]
+    first, *others = _by_weight(bare, _array_bytes) if bare else [()]
+    yield SubmitBegin(replace(submit, arrays=first, graph=graph))
+    # Arrays name earlier ones by index, and so do entries: those come after all arrays.
+    for arrays in others:
+        yield SubmitPart(submit.key, arrays=arrays)
     for at, array in enumerate(submit.arrays):
         yield from _entry_parts(submit.key, at, array)
     if submit.graph is not None:
@@ -90,7 +95,19 @@ def body_bytes(body: TaskBody) -> int:
     """About how much room a body takes in a frame."""
     words = sum(len(arg) + 5 for arg in body.args)
     env = sum(len(name) + len(value) + 10 for name, value in body.env)
-    return words + env + len(body.stdin) + len(body.script) + 4 * len(body.cwd) + 200
+    fields = 0 if body.matrix is None else _matrix_bytes(body.matrix)
+    return words + env + fields + len(body.stdin) + len(body.script) + 4 * len(body.cwd) + 200
+
+
+def _matrix_bytes(matrix: Matrix) -> int:
+    rows = [axis.values for axis in matrix.axes] + list(matrix.include)
+    texts = sum(4 * len(text) + 5 for row in rows for text in row)
+    return texts + 10 * len(matrix.axes) * (len(matrix.exclude) + 1)
+
+
+def _array_bytes(array: ArraySpec) -> int:
+    needs = 5 * (len(array.needs) + len(array.each))
+    return body_bytes(array.body) + 20 * len(array.ranges) + needs + 4 * len(array.group) + 100
 
 
 def _task_bytes(task: GraphTask) -> int:
@@ -100,8 +117,7 @@ def _task_bytes(task: GraphTask) -> int:
 def _weight(submit: Submit) -> int:
     weight = 0
     for array in submit.arrays:
-        weight += body_bytes(array.body) + len(array.entries) + len(array.entry_ends)
-        weight += 20 * len(array.ranges)
+        weight += _array_bytes(array) + len(array.entries) + len(array.entry_ends)
     if submit.graph is not None:
         weight += sum(map(body_bytes, submit.graph.bodies))
         weight += sum(map(_task_bytes, submit.graph.tasks))
@@ -109,9 +125,12 @@ def _weight(submit: Submit) -> int:
 
 
 def _check_bodies(submit: Submit) -> None:
-    weight = sum(body_bytes(array.body) + 20 * len(array.ranges) for array in submit.arrays)
-    if weight > BODIES_BYTES_MAX:
-        raise InputError(
-            f"Commands, environments, standard input and id ranges of the submit take {weight} "
-            f"bytes (at most {BODIES_BYTES_MAX}): put large inputs into files"
-        )
+    """Refuse what no frame can hold."""
+    for array in submit.arrays:
+        weight = _array_bytes(array)
+        if weight > BODIES_BYTES_MAX:
+            which = f"of `{array.group}`" if array.group else "of the submit"
+            raise InputError(
+                f"Command, environment, standard input, matrix and id ranges {which} take {weight}"
+                f" bytes (at most {BODIES_BYTES_MAX}): put large inputs into files"
+            )

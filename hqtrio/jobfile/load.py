@@ -7,7 +7,7 @@ from typing import Final
 from hqtrio.jobfile import compatible, native
 from hqtrio.jobfile.problems import Problems
 from hqtrio.jobfile.reader import Reader
-from hqtrio.jobfile.settings import Setting
+from hqtrio.jobfile.settings import ReadFile, Setting, no_files
 from hqtrio.jobfile.tomltext import read_toml
 from hqtrio.jobfile.tree import Node, Table, describe
 from hqtrio.jobfile.yamltext import read_yaml
@@ -26,14 +26,16 @@ def load_jobfile(
     max_fails: int | None = None,
     priority: int | None = None,
     job: int = 0,
+    read_file: ReadFile = no_files,
 ) -> Submit:
     """What the file asks for. Raises JobFileError with every problem in it.
 
     The ending of `filename` tells TOML from YAML. `name` and `max_fails` win over the file,
-    `priority` is for tasks that name none; with `job` the tasks go into that open job.
+    `priority` is for tasks that name none; with `job` the tasks go into that open job. Files of
+    entries are read with `read_file`, which raises InputError if it cannot.
     """
     problems = Problems(filename)
-    setting = Setting(filename, submit_dir, key, name, max_fails, priority, job)
+    setting = Setting(filename, submit_dir, key, name, max_fails, priority, job, read_file)
     if len(text) > MAX_FILE_BYTES:
         limit = f"{MAX_FILE_BYTES // 2**20} MiB"
         problems.stop(Table(1, 1), "", f"the file is too large (at most {limit})")

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec.structs import replace
+
+from hqtrio import placeholders
 from hqtrio.errors import InputError
-from hqtrio.ids import MAX_NUMBER, IdArray, parse_ids
+from hqtrio.ids import MAX_NUMBER
 from hqtrio.jobfile.entries import pack_entries
 from hqtrio.jobfile.head import read_head, stem
-from hqtrio.jobfile.order import find_cycle, sort_by_needs
+from hqtrio.jobfile.needs import Need, read_needs, settle_needs
+from hqtrio.jobfile.order import sort_by_needs
 from hqtrio.jobfile.reader import Reader
 from hqtrio.jobfile.requests import read_native, refuse_pin
+from hqtrio.jobfile.retry import read_retry
 from hqtrio.jobfile.settings import Setting
-from hqtrio.jobfile.task import BODY_KEYS, SETTINGS_KEYS, Keys, encode, read_body, read_settings
-from hqtrio.jobfile.tree import Items, Kind, Node, Scalar, Table
+from hqtrio.jobfile.spread import SPREAD_KEYS, Spread, read_spread
+from hqtrio.jobfile.task import (
+    BODY_KEYS,
+    PATH_NAMES,
+    SETTINGS_KEYS,
+    Keys,
+    Names,
+    check_placeholders,
+    encode,
+    read_body,
+    read_settings,
+)
+from hqtrio.jobfile.tree import Items, Node, Scalar, Table
+from hqtrio.model.fields import field_names
 from hqtrio.model.job import ArraySpec, Submit
 from hqtrio.model.resources import ONE_CPU, Variants
 from hqtrio.model.task import TaskBody, TaskSettings
@@ -26,33 +42,37 @@ from hqtrio.units import quote
 TOP_KEYS: Final = frozenset(["defaults", "max_fails", "name", "tasks"])
 LATER_TOP_KEYS: Final = frozenset(["stream"])
 
-_SHARED_KEYS: Final = BODY_KEYS | SETTINGS_KEYS | {"command", "request", "script", "shell"}
-_TASK_KEYS: Final = _SHARED_KEYS | {"array", "entries", "needs"}
-_LATER_KEYS: Final = frozenset(["matrix", "retry", "when"])
+DEFAULT_KEYS: Final = (
+    BODY_KEYS | SETTINGS_KEYS | {"command", "request", "retry", "script", "shell", "when"}
+)
+TASK_KEYS: Final = DEFAULT_KEYS | {"needs", *SPREAD_KEYS}
+WHEN: Final = {"success": False, "always": True}
+NAME_PATTERN: Final = "[A-Za-z][A-Za-z0-9_.-]*"
+
 _MERGED_KEYS: Final = ("env", "request")
 _SHELL: Final = ("bash", "-euo", "pipefail")
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_NAME: Final = re.compile(NAME_PATTERN)
 
 
 @dataclass(slots=True)
 class _Group:
-    """One entry of `tasks`, read but not yet put into order."""
+    """One entry of `tasks`; what its tasks run is read when it is known how many there are."""
 
     name: str
     path: str
     at: Node
-    body: TaskBody
-    variants: Variants
-    settings: TaskSettings
-    ids: IdArray | None
-    entries: list[bytes]
-    needs: list[tuple[str, Node, str]]
+    keys: Keys
+    spread: Spread | None
+    needs: list[Need]
+    body: TaskBody | None = None
+    variants: Variants = ONE_CPU
+    settings: TaskSettings = field(default_factory=TaskSettings)
+    always: bool = False
 
     @property
-    def count(self) -> int:
-        if self.ids is not None:
-            return self.ids.count
-        return len(self.entries) or 1
+    def tasks(self) -> Spread:
+        """What tells its tasks apart; a group that says nothing is one task."""
+        return self.spread or Spread()
 
 
 def read_native_job(reader: Reader, root: Node, setting: Setting) -> Submit:
@@ -60,13 +80,17 @@ def read_native_job(reader: Reader, root: Node, setting: Setting) -> Submit:
     keys = reader.table(root, "", TOP_KEYS, later=LATER_TOP_KEYS)
     head = read_head(reader, keys, setting, default_name=stem(setting.filename))
     defaults = _defaults(reader, keys, setting)
-    groups = _groups(reader, keys, defaults, setting) if "tasks" in keys else []
+    groups = _groups(reader, keys, defaults, setting) if "tasks" in keys else {}
     if not groups:
         reader.problems.settle()
         reader.refuse(keys["tasks"][1] if "tasks" in keys else root, "tasks", "No tasks defined")
-    _settle_needs(reader, groups)
-    if groups and sum(group.count for group in groups) > MAX_NUMBER + 1:
-        reader.refuse(groups[-1].at, "tasks", "a job holds at most 2^32 tasks")
+    if settle_needs(reader, groups):
+        _pair(reader, groups)
+    for group in groups.values():
+        _fill(reader, group, setting)
+    if groups and sum(group.tasks.count for group in groups.values()) > MAX_NUMBER + 1:
+        last = list(groups.values())[-1]
+        reader.refuse(last.at, "tasks", "a job holds at most 2^32 tasks")
     reader.problems.settle()
     return Submit(
         key=setting.key,
@@ -85,22 +109,22 @@ def _defaults(reader: Reader, keys: Keys, setting: Setting) -> Keys:
     entry = keys.get("defaults")
     if entry is None:
         return {}
-    keys = reader.table(entry[1], "defaults", _TASK_KEYS, later=_LATER_KEYS)
-    found = {name: named for name, named in keys.items() if name in _SHARED_KEYS}
+    keys = reader.table(entry[1], "defaults", TASK_KEYS)
+    found = {name: named for name, named in keys.items() if name in DEFAULT_KEYS}
     for name, (key, _) in keys.items():
         if name not in found:
             reader.refuse(key, f"defaults.{name}", f"`{name}` belongs to a task; move it there")
-    read_body(reader, found, "defaults", setting, args=())
-    read_settings(reader, found, "defaults", setting)
+    read_body(reader, found, "defaults", setting, args=(), names=None)
+    _settings(reader, found, "defaults", setting)
     _request(reader, found, "defaults")
     if "command" in found and "script" in found:
         _both(reader, found, "defaults")
     if "command" in found or "script" in found:
-        _command(reader, found, "defaults")
+        _command(reader, found, "defaults", None)
     return found
 
 
-def _groups(reader: Reader, keys: Keys, defaults: Keys, setting: Setting) -> list[_Group]:
+def _groups(reader: Reader, keys: Keys, defaults: Keys, setting: Setting) -> dict[str, _Group]:
     node = keys["tasks"][1]
     groups: dict[str, _Group] = {}
     if isinstance(node, Items):
@@ -121,7 +145,7 @@ def _groups(reader: Reader, keys: Keys, defaults: Keys, setting: Setting) -> lis
             reader.refuse(at, path, f"the name `{name}` is taken by another task")
             continue
         groups[name] = _group(reader, name, path, (at, value), defaults, setting)
-    return list(groups.values())
+    return groups
 
 
 def _listed(reader: Reader, item: Node, path: str) -> tuple[str, Node, Node]:
@@ -144,7 +168,7 @@ def _group(
     setting: Setting,
 ) -> _Group:
     at, value = named
-    own = reader.table(value, path, _TASK_KEYS, later=_LATER_KEYS)
+    own = reader.table(value, path, TASK_KEYS)
     if "command" in own and "script" in own:
         _both(reader, own, path)
     keys = _with_defaults(own, defaults)
@@ -152,21 +176,70 @@ def _group(
         reader.misshapen(at, path, "`command` or `script` is missing")
     if "shell" in own and "script" not in keys:
         reader.refuse(own["shell"][0], f"{path}.shell", "`shell` is for a `script`; add one")
-    args, script = _command(reader, keys, path)
-    body = read_body(reader, keys, path, setting, args=args, script=script)
-    variants = _request(reader, keys, path)
-    refuse_pin(reader, keys, path, body.pin, variants)
-    return _Group(
-        name,
-        path,
-        at,
-        body,
-        variants,
-        read_settings(reader, keys, path, setting),
-        _ids(reader, keys, path),
-        _entries(reader, keys, path),
-        _needs(reader, keys, path),
-    )
+    spread = read_spread(reader, keys, path, setting)
+    return _Group(name, path, at, keys, spread, read_needs(reader, keys, path))
+
+
+def _fill(reader: Reader, group: _Group, setting: Setting) -> None:
+    """Read what the group's tasks run, now that the names of their fields are known."""
+    keys, path, spread = group.keys, group.path, group.tasks
+    names = (*PATH_NAMES, *spread.fields)
+    args, script = _command(reader, keys, path, names)
+    body = read_body(reader, keys, path, setting, args=args, script=script, names=names)
+    group.variants = _request(reader, keys, path)
+    refuse_pin(reader, keys, path, body.pin, group.variants)
+    group.settings = _settings(reader, keys, path, setting)
+    if entry := keys.get("when"):
+        group.always = reader.choice(entry[1], f"{path}.when", WHEN)
+    filled, in_paths = _used(body)
+    fields = tuple(name for name in spread.fields if name in filled | in_paths)
+    for name in fields:
+        _refuse_missing(reader, group, name)
+    group.body = replace(body, fields=fields, fills=bool(filled), matrix=spread.matrix)
+
+
+def _used(body: TaskBody) -> tuple[set[str], set[str]]:
+    """The names of all placeholders in what the program gets, and in paths."""
+    data = [*body.args, *(value for _, value in body.env), body.stdin]
+    texts = [text.decode("utf-8", "surrogateescape") for text in data if b"%{" in text]
+    paths = [body.cwd, body.stdout.path or "", body.stderr.path or ""]
+    return _names(texts), _names(paths)
+
+
+def _names(texts: list[str]) -> set[str]:
+    return {name for text in texts for name in placeholders.names(text)}
+
+
+def _refuse_missing(reader: Reader, group: _Group, name: str) -> None:
+    """Note that some entries lack a field that the task uses."""
+    entries = group.tasks.entries
+    if entries.fields.get(name, len(entries.items)) == len(entries.items):
+        return
+    for place, item in enumerate(entries.items):
+        if name not in field_names(item):
+            at = group.keys["entries"][1] if "entries" in group.keys else group.at
+            text = f"entry {place} has no `{name}`, which the task uses as %{{{name}}}"
+            reader.refuse(at, f"{group.path}.entries", text)
+            return
+
+
+def _pair(reader: Reader, groups: dict[str, _Group]) -> None:
+    """Give groups that need each task of another its entries; note pairs of different size."""
+    order = sort_by_needs({name: [n.name for n in g.needs] for name, g in groups.items()})
+    for group in (groups[name] for name in order):
+        for need in group.needs:
+            other = groups.get(need.name)
+            if not need.is_each or other is None:
+                continue
+            if group.spread is None:
+                theirs = other.tasks
+                group.spread = Spread(theirs.count, None, theirs.entries, theirs.matrix)
+            elif group.spread.count != other.tasks.count:
+                text = (
+                    f"`each` needs groups of one size: {group.name} has {group.spread.count} tasks"
+                    f" and {other.name} has {other.tasks.count}"
+                )
+                reader.refuse(need.at, need.path, text)
 
 
 def _both(reader: Reader, keys: Keys, path: str) -> None:
@@ -198,13 +271,18 @@ def _over(node: Node, default: Node) -> Node:
 # --- keys of a task
 
 
-def _command(reader: Reader, keys: Keys, path: str) -> tuple[tuple[bytes, ...], bytes]:
+def _command(
+    reader: Reader, keys: Keys, path: str, names: Names
+) -> tuple[tuple[bytes, ...], bytes]:
     """Command words and nothing, or the shell's words and a script."""
     if entry := keys.get("command"):
         node, inner = entry[1], f"{path}.command"
-        words = (
-            reader.texts(node, inner) if isinstance(node, Items) else _split(reader, node, inner)
-        )
+        if isinstance(node, Items):
+            words = _words(reader, node, inner, names)
+        else:
+            words = _split(reader, node, inner)
+            for word in words:
+                check_placeholders(reader, node, inner, word, names)
         if isinstance(node, Items | Scalar) and not words:
             reader.refuse(node, inner, "No command arguments")
         return tuple(map(encode, words)), b""
@@ -212,8 +290,15 @@ def _command(reader: Reader, keys: Keys, path: str) -> tuple[tuple[bytes, ...], 
         script = encode(reader.text(entry[1], f"{path}.script"))
         if not script.strip():
             reader.refuse(entry[1], f"{path}.script", "the script is empty")
-        return _shell(reader, keys, path), script
+        return _shell(reader, keys, path, names), script
     return (), b""
+
+
+def _words(reader: Reader, node: Node, path: str, names: Names) -> list[str]:
+    words = reader.texts(node, path)
+    for at, (word, item) in enumerate(zip(words, reader.items(node, path), strict=True)):
+        check_placeholders(reader, item, f"{path}[{at}]", word, names)
+    return words
 
 
 def _split(reader: Reader, node: Node, path: str) -> list[str]:
@@ -232,12 +317,15 @@ def _split(reader: Reader, node: Node, path: str) -> list[str]:
     return reader.parsed(node, path, split, ["?"])
 
 
-def _shell(reader: Reader, keys: Keys, path: str) -> tuple[bytes, ...]:
+def _shell(reader: Reader, keys: Keys, path: str, names: Names) -> tuple[bytes, ...]:
     entry = keys.get("shell")
     if entry is None:
         return tuple(map(encode, _SHELL))
-    words = reader.texts(entry[1], f"{path}.shell")
-    if not words and isinstance(entry[1], Items):
+    if not isinstance(entry[1], Items):
+        reader.items(entry[1], f"{path}.shell")
+        return ()
+    words = _words(reader, entry[1], f"{path}.shell", names)
+    if not words:
         reader.refuse(entry[1], f"{path}.shell", "the list is empty; the default is bash")
     return tuple(map(encode, words))
 
@@ -247,133 +335,49 @@ def _request(reader: Reader, keys: Keys, path: str) -> Variants:
     return read_native(reader, entry[1], f"{path}.request") if entry else ONE_CPU
 
 
-def _ids(reader: Reader, keys: Keys, path: str) -> IdArray | None:
-    entry = keys.get("array")
-    if entry is None:
-        return None
-    if "entries" in keys:
-        reader.refuse(
-            keys["entries"][0], f"{path}.entries", "give at most one of `array` and `entries`"
-        )
-    return reader.parsed(entry[1], f"{path}.array", parse_ids, None)
+def _settings(reader: Reader, keys: Keys, path: str, setting: Setting) -> TaskSettings:
+    settings = read_settings(reader, keys, path, setting)
+    if entry := keys.get("retry"):
+        return replace(settings, retry=read_retry(reader, entry[1], f"{path}.retry"))
+    return settings
 
 
-def _entries(reader: Reader, keys: Keys, path: str) -> list[bytes]:
-    entry = keys.get("entries")
-    if entry is None:
-        return []
-    node, inner = entry[1], f"{path}.entries"
-    if isinstance(node, Table):
-        reader.refuse(
-            node, inner, "entries from a file are not available in this version; list them here"
-        )
-        return []
-    nodes = reader.items(node, inner)
-    if not nodes and isinstance(node, Items):
-        reader.refuse(node, inner, "the list is empty, so there would be no task")
-    found = []
-    for at, item in enumerate(nodes):
-        if isinstance(item, Table):
-            reader.refuse(
-                item,
-                f"{inner}[{at}]",
-                "mappings as entries are not available in this version; use text",
-            )
-        else:
-            found.append(encode(reader.text(item, f"{inner}[{at}]")))
-    return found
+# --- the submit
 
 
-# --- needs
-
-
-def _needs(reader: Reader, keys: Keys, path: str) -> list[tuple[str, Node, str]]:
-    """Names of the groups needed, where each was named, and its path."""
-    entry = keys.get("needs")
-    if entry is None:
-        return []
-    node, inner = entry[1], f"{path}.needs"
-    match node:
-        case Scalar():
-            return [(reader.text(node, inner), node, inner)]
-        case Items(items=items):
-            paths = [f"{inner}[{i}]" for i in range(len(items))]
-            return [
-                (reader.text(item, at), item, at) for item, at in zip(items, paths, strict=True)
-            ]
-        case Table():
-            return _needs_by_mode(reader, node, inner)
-
-
-def _needs_by_mode(reader: Reader, node: Table, path: str) -> list[tuple[str, Node, str]]:
-    found: list[tuple[str, Node, str]] = []
-    for name, (key, value) in node.entries.items():
-        inner = f"{path}.{name}"
-        if isinstance(value, Scalar) and value.text == "each":
-            reader.refuse(
-                value, inner, "`each` is not available in this version; `all` waits for every task"
-            )
-        else:
-            reader.choice(value, inner, {"all": True})
-        found.append((name, key, inner))
-    return found
-
-
-def _settle_needs(reader: Reader, groups: list[_Group]) -> None:
-    """Note needs of groups that do not exist, and circles of groups that wait for each other."""
-    names = {group.name for group in groups}
-    graph: dict[str, list[str]] = {}
-    for group in groups:
-        graph[group.name] = []
-        for name, at, path in group.needs:
-            if name in names:
-                graph[group.name].append(name)
-            elif not (isinstance(at, Scalar) and at.kind is Kind.NULL):
-                reader.refuse(
-                    at, path, f"no task is called `{quote(name)}`{reader.suggest(name, names)}"
-                )
-    circle = find_cycle(graph)
-    if circle:
-        first = next(group for group in groups if group.name == circle[0])
-        at, path = next((at, path) for name, at, path in first.needs if name == circle[1])
-        reader.refuse(at, path, f"the tasks need each other: {' -> '.join(circle)}")
-
-
-def _arrays(groups: list[_Group], *, numbered: bool) -> tuple[ArraySpec, ...]:
+def _arrays(groups: dict[str, _Group], *, numbered: bool) -> tuple[ArraySpec, ...]:
     """The groups, each behind those that it needs."""
     ranges: dict[str, tuple[tuple[int, int, int], ...]] = {}
     first = 0
-    for group in groups:
-        if len(groups) == 1 and group.ids is not None:
-            ranges[group.name] = group.ids.ranges
+    for group in groups.values():
+        if len(groups) == 1 and group.tasks.ids is not None:
+            ranges[group.name] = group.tasks.ids.ranges
         elif numbered:
-            ranges[group.name] = ((first, group.count, 1),)
-        first += group.count
-    by_name = {group.name: group for group in groups}
-    order = sort_by_needs({g.name: [name for name, _, _ in g.needs] for g in groups})
+            ranges[group.name] = ((first, group.tasks.count, 1),)
+        first += group.tasks.count
+    order = sort_by_needs({name: [n.name for n in g.needs] for name, g in groups.items()})
     places = {name: place for place, name in enumerate(order)}
-    return tuple(
-        _array(by_name[name], ranges.get(name, ()), _places(by_name[name], places))
-        for name in order
-    )
-
-
-def _places(group: _Group, places: dict[str, int]) -> tuple[int, ...]:
-    return tuple(sorted({places[name] for name, _, _ in group.needs}))
-
-
-def _array(
-    group: _Group, ranges: Collection[tuple[int, int, int]], needs: tuple[int, ...]
-) -> ArraySpec:
-    blob, ends = pack_entries(group.entries)
-    return ArraySpec(
-        body=group.body,
-        count=group.count,
-        ranges=tuple(ranges),
-        variants=group.variants,
-        settings=group.settings,
-        entries=blob,
-        entry_ends=ends,
-        group=group.name,
-        needs=needs,
-    )
+    packed: dict[int, tuple[bytes, bytes]] = {}
+    arrays = []
+    for group in (groups[name] for name in order):
+        assert group.body is not None, group.name
+        entries = group.tasks.entries
+        if id(entries) not in packed:
+            packed[id(entries)] = pack_entries(entries.items)
+        blob, ends = packed[id(entries)]
+        arrays.append(
+            ArraySpec(
+                body=group.body,
+                count=group.tasks.count,
+                ranges=ranges.get(group.name, ()),
+                variants=group.variants,
+                settings=group.settings,
+                entries=blob,
+                entry_ends=ends,
+                group=group.name,
+                needs=tuple(sorted({places[n.name] for n in group.needs if not n.is_each})),
+                each=tuple(sorted({places[n.name] for n in group.needs if n.is_each})),
+                always=group.always and bool(group.needs),
+            )
+        )
+    return tuple(arrays)

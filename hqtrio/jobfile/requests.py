@@ -22,7 +22,7 @@ from hqtrio.model.resources import CPUS, ONE_CPU, UNIT, Need, Request, Variants
 from hqtrio.model.task import PinMode
 from hqtrio.units import MAX_U32, amount_of_number
 
-_NATIVE_KEYS: Final = frozenset(["nodes", "time", "weight"])
+NATIVE_KEYS: Final = frozenset(["nodes", "time", "weight"])
 _OTHER_DIALECT: Final = {"n_nodes": "nodes", "time_request": "time"}  # no names of resources
 _COMPATIBLE_KEYS: Final = frozenset(["n_nodes", "resources", "time_request", "weight"])
 
@@ -53,10 +53,10 @@ def refuse_pin(reader: Reader, keys: Keys, path: str, pin: PinMode, variants: Va
 def _native_request(reader: Reader, node: Node, path: str) -> Request | None:
     found_before = reader.problems.total
     entries = reader.mapping(node, path)
-    keys = {name: entry for name, entry in entries.items() if name in _NATIVE_KEYS}
+    keys = {name: entry for name, entry in entries.items() if name in NATIVE_KEYS}
     needs, without_cpus, good = [], False, True
     for name, (key, value) in entries.items():
-        if name in _NATIVE_KEYS:
+        if name in NATIVE_KEYS:
             continue
         inner = f"{path}.{name}"
         if name in _OTHER_DIALECT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import Final
 
@@ -10,6 +11,7 @@ from hqtrio.errors import InputError
 from hqtrio.jobfile.reader import Reader
 from hqtrio.jobfile.settings import Setting
 from hqtrio.jobfile.tree import Kind, Node, Scalar, Table, resolve
+from hqtrio.model.matrix import check_field_name
 from hqtrio.model.task import (
     DEFAULT_CRASH_LIMIT,
     NEVER_RESTART,
@@ -19,9 +21,10 @@ from hqtrio.model.task import (
     TaskBody,
     TaskSettings,
 )
-from hqtrio.units import parse_duration, parse_human_duration, parse_integer
+from hqtrio.units import parse_duration, parse_human_duration, parse_integer, quote
 
 Keys = dict[str, tuple[Scalar, Node]]
+Names = Collection[str] | None
 
 BODY_KEYS: Final = frozenset(
     ["cwd", "env", "pin", "stderr", "stdin", "stdout", "task_dir", "time_limit"]
@@ -31,9 +34,9 @@ SETTINGS_KEYS: Final = frozenset(["crash_limit", "priority"])
 DEFAULT_CWD: Final = "%{SUBMIT_DIR}"
 DEFAULT_OUTPUT: Final = "%{CWD}/job-%{JOB_ID}/%{TASK_ID}"
 
-_PATH_NAMES: Final = ("JOB_ID", "TASK_ID", "INSTANCE_ID", "SUBMIT_DIR", "SERVER_UID", "CWD")
-_PINS: Final = {"none": PinMode.NONE, "taskset": PinMode.TASKSET, "omp": PinMode.OMP}
-_ON_CLOSE: Final = {"none": False, "rm-if-finished": True}
+PATH_NAMES: Final = ("JOB_ID", "TASK_ID", "INSTANCE_ID", "SUBMIT_DIR", "SERVER_UID", "CWD")
+PINS: Final = {"none": PinMode.NONE, "taskset": PinMode.TASKSET, "omp": PinMode.OMP}
+ON_CLOSE: Final = {"none": False, "rm-if-finished": True}
 _CRASH_WORDS: Final = {"never-restart": NEVER_RESTART, "unlimited": UNLIMITED}
 _CRASH_MAX: Final = 65_535
 _PRIORITY_MAX: Final = 2**31 - 1
@@ -47,16 +50,20 @@ def read_body(
     *,
     args: tuple[bytes, ...],
     script: bytes = b"",
+    names: Names = PATH_NAMES,
 ) -> TaskBody:
-    """The body made of the keys; `args` is the command, or the shell of a script."""
+    """The body made of the keys; `args` is the command, or the shell of a script.
+
+    `names` may be used as placeholders; None: nobody knows yet which.
+    """
     return TaskBody(
         args=args,
-        env=_env(reader, keys, path),
-        cwd=_cwd(reader, keys, path),
-        stdout=_stdio(reader, keys, path, "stdout"),
-        stderr=_stdio(reader, keys, path, "stderr"),
+        env=_env(reader, keys, path, names),
+        cwd=_cwd(reader, keys, path, names),
+        stdout=_stdio(reader, keys, path, "stdout", names),
+        stderr=_stdio(reader, keys, path, "stderr", names),
         submit_dir=setting.submit_dir,
-        stdin=encode(_text(reader, keys, path, "stdin")),
+        stdin=encode(_text(reader, keys, path, "stdin", names)),
         time_limit_s=_time_limit(reader, keys, path),
         pin=_pin(reader, keys, path),
         task_dir=bool(script) or _task_dir(reader, keys, path),
@@ -82,12 +89,22 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _text(reader: Reader, keys: Keys, path: str, name: str) -> str:
+def _text(reader: Reader, keys: Keys, path: str, name: str, names: Names) -> str:
     entry = keys.get(name)
-    return reader.text(entry[1], f"{path}.{name}") if entry else ""
+    if entry is None:
+        return ""
+    return _filled_text(reader, entry[1], f"{path}.{name}", names)
 
 
-def _env(reader: Reader, keys: Keys, path: str) -> tuple[tuple[bytes, bytes], ...]:
+def _filled_text(reader: Reader, node: Node, path: str, names: Names) -> str:
+    """A text in which the native dialect has placeholders filled in."""
+    text = reader.text(node, path)
+    if reader.by_source:
+        check_placeholders(reader, node, path, text, names)
+    return text
+
+
+def _env(reader: Reader, keys: Keys, path: str, names: Names) -> tuple[tuple[bytes, bytes], ...]:
     entry = keys.get("env")
     if entry is None:
         return ()
@@ -97,15 +114,15 @@ def _env(reader: Reader, keys: Keys, path: str) -> tuple[tuple[bytes, bytes], ..
         if not name or "=" in name or "\0" in name:
             reader.refuse(key, f"{path}.env", "a variable needs a name without `=`")
             continue
-        pairs.append((encode(name), encode(reader.text(value, inner))))
+        pairs.append((encode(name), encode(_filled_text(reader, value, inner, names))))
     return tuple(pairs)
 
 
-def _cwd(reader: Reader, keys: Keys, path: str) -> str:
+def _cwd(reader: Reader, keys: Keys, path: str, names: Names) -> str:
     entry = keys.get("cwd")
     if entry is None:
         return DEFAULT_CWD
-    text = _path(reader, entry[1], f"{path}.cwd")
+    text = _path(reader, entry[1], f"{path}.cwd", names)
     if "CWD" in placeholders.names(text):
         reader.refuse(
             entry[1],
@@ -115,31 +132,54 @@ def _cwd(reader: Reader, keys: Keys, path: str) -> str:
     return text
 
 
-def _path(reader: Reader, node: Node, path: str) -> str:
+def _path(reader: Reader, node: Node, path: str, names: Names) -> str:
     text = reader.text(node, path)
     if not text and isinstance(node, Scalar):
         reader.refuse(node, path, "a path cannot be empty")
     # The compatible dialect leaves unknown names as they are; the command line warns of them.
     if reader.by_source:
-        for name in placeholders.unknown(text, _PATH_NAMES):
-            known = ", ".join(_PATH_NAMES)
-            reader.refuse(node, path, f"nobody defines the placeholder %{{{name}}}; known: {known}")
+        check_placeholders(reader, node, path, text, names)
     return text
 
 
-def _stdio(reader: Reader, keys: Keys, path: str, name: str) -> Stdio:
+def check_placeholders(reader: Reader, node: Node, path: str, text: str, names: Names) -> None:
+    """Note placeholders that nobody will fill in."""
+    if names is None or "%{" not in text:
+        return
+    for name in placeholders.unknown(text, names):
+        hint = reader.suggest(name, names) or f"; known: {', '.join(names)}"
+        reader.refuse(node, path, f"nobody defines the placeholder %{{{quote(name)}}}{hint}")
+
+
+def field_name_problem(name: str) -> str:
+    """Why placeholders cannot name a field like this, or nothing."""
+    try:
+        check_field_name(name)
+    except InputError as error:
+        return str(error)
+    return f"the name `{name}` is taken by a placeholder of ours" if name in PATH_NAMES else ""
+
+
+def refuse_field_name(reader: Reader, key: Scalar, path: str, name: str) -> bool:
+    """Note a name that no placeholder can have; whether it was one."""
+    if problem := field_name_problem(name):
+        reader.refuse(key, path, problem)
+    return bool(problem)
+
+
+def _stdio(reader: Reader, keys: Keys, path: str, name: str, names: Names) -> Stdio:
     default = f"{DEFAULT_OUTPUT}.{name}"
     entry = keys.get(name)
     if entry is None:
         return Stdio(default)
     node, inner = entry[1], f"{path}.{name}"
     if not isinstance(node, Table):
-        text = _path(reader, node, inner)
+        text = _path(reader, node, inner, names)
         return Stdio(None if text == "none" else text)
-    return _stdio_table(reader, node, inner, default)
+    return _stdio_table(reader, node, inner, default, names)
 
 
-def _stdio_table(reader: Reader, node: Table, path: str, default: str) -> Stdio:
+def _stdio_table(reader: Reader, node: Table, path: str, default: str, names: Names) -> Stdio:
     known = ["path", "on_close", "mode"]
     # HyperQueue's manual says `mode`, its program `on_close`; it ignores other keys here.
     keys = reader.table(node, path, known if reader.by_source else [*known, *node.entries])
@@ -148,8 +188,8 @@ def _stdio_table(reader: Reader, node: Table, path: str, default: str) -> Stdio:
         for name, entry in (("path", where), ("on_close", end)):
             if entry is None:
                 reader.misshapen(node, path, f"`{name}` is missing")
-    text = _path(reader, where[1], f"{path}.path") if where else default
-    remove = reader.choice(end[1], f"{path}.on_close", _ON_CLOSE) if end else False
+    text = _path(reader, where[1], f"{path}.path", names) if where else default
+    remove = reader.choice(end[1], f"{path}.on_close", ON_CLOSE) if end else False
     return Stdio(text, remove_if_finished=remove)
 
 
@@ -171,7 +211,7 @@ def read_duration(reader: Reader, node: Node, path: str) -> float:
 
 def _pin(reader: Reader, keys: Keys, path: str) -> PinMode:
     entry = keys.get("pin")
-    return reader.choice(entry[1], f"{path}.pin", _PINS) if entry else PinMode.NONE
+    return reader.choice(entry[1], f"{path}.pin", PINS) if entry else PinMode.NONE
 
 
 def _task_dir(reader: Reader, keys: Keys, path: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hqtrio.jobs.blocks import ArrayBlock, GraphBlock
 from hqtrio.jobs.job import ABORTED, FAILED, FINISHED, RUNNING, WAITING, Job
+from hqtrio.jobs.pairing import spared
 from hqtrio.jobs.tables import Tables
 
 
@@ -15,6 +16,7 @@ def check(tables: Tables) -> None:
     assert not tables.changed, tables.changed
     for key, number in tables.keys.items():
         assert key in tables.jobs[number].keys, (key, number)
+    tables.retries.check(tables.jobs)
     running = dict.fromkeys(workers.entries, 0)
     for number, job in tables.jobs.items():
         assert number == job.id <= tables.last_job, (number, tables.last_job)
@@ -33,7 +35,10 @@ def _check_job(tables: Tables, job: Job, releasing: bool) -> None:
     assert sum(block.count for block in job.blocks) == len(job.states), job.id
     assert (job.completed_at is not None) == job.terminated, job.id
     # To an open job tasks may be added after too many have failed.
-    assert not tables.exceeded(job) or not job.active or job.head.is_open, job.id
+    left = job.active - sum(block.active for block in spared(job))
+    assert not tables.exceeded(job) or not left or job.head.is_open, job.id
+    assert not job.met, job.id
+    assert not job.freed, job.id
     failed = {p for p, state in enumerate(job.states) if state == FAILED}
     assert failed == set(job.errors), job.id
     for position in job.running():
@@ -58,6 +63,14 @@ def _check_array(job: Job, block: ArrayBlock, states: bytearray) -> None:
     assert block.unfinished == block.count - states.count(FINISHED), (job.id, block.first)
     if block.waits:
         assert states.count(WAITING) + states.count(ABORTED) + states.count(4) == block.count
+    for place, state in enumerate(states):
+        for index in block.each:
+            producer = job.states[job.firsts[index] + place]
+            if state in (RUNNING, FINISHED, FAILED):
+                assert producer >= FINISHED, (job.id, block.first, place)
+                assert block.always or producer == FINISHED, (job.id, block.first, place)
+            if state == WAITING:
+                assert block.always or producer <= FINISHED, (job.id, block.first, place)
 
 
 def _check_graph(job: Job, block: GraphBlock, states: bytearray, releasing: bool) -> None:

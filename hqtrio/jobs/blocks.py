@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from hqtrio.jobs.bodies import Resolver
 from hqtrio.messages.scheduling import Body, EntrySlice
 from hqtrio.model.job import Ranges
+from hqtrio.model.matrix import Combinations
 from hqtrio.model.resources import Variants
 from hqtrio.model.task import TaskBody, TaskSettings
 
@@ -19,7 +20,13 @@ from hqtrio.model.task import TaskBody, TaskSettings
 @dataclass(slots=True, eq=False)
 class ArrayBlock:
     """Tasks of one array. `waits` counts the groups that must finish first; `depth` is how many of
-    them, one after another, there were at submit."""
+    them, one after another, there were at submit.
+
+    Producers and consumers are blocks of the same job, by index. With `each`, a task waits for the
+    tasks at its place in those blocks; places from `released` on have not been looked at yet and
+    are not announced by the end of such a task. `always`: what is needed may end in any way, and
+    `waits` is 1 until everything in `needs` has.
+    """
 
     first: int
     count: int
@@ -33,7 +40,13 @@ class ArrayBlock:
     active: int = 0
     unfinished: int = 0
     waits: int = 0
-    feeds: list[int] = field(default_factory=list)  # blocks of the job that wait for this one
+    needs: list[int] = field(default_factory=list)
+    feeds: list[int] = field(default_factory=list)  # that need every task here to finish
+    each: list[int] = field(default_factory=list)
+    feeds_each: list[int] = field(default_factory=list)
+    always: bool = False
+    released: int = 0
+    combinations: Combinations | None = None  # instead of entries
     dead: bool = False  # none of its tasks will start any more
     done: bool = False  # its body is not needed any more
     depth: int = 0
@@ -50,6 +63,8 @@ class ArrayBlock:
         return EntrySlice(self.blob, self.ends, place)
 
     def entry(self, place: int) -> bytes | None:
+        if self.combinations is not None:
+            return self.combinations.entry(place)
         if self.ends is None:
             return None
         return self.blob[self.ends[place - 1] if place else 0 : self.ends[place]]

@@ -6,11 +6,13 @@ from typing import Final
 
 import msgspec
 
+from hqtrio.model.matrix import Matrix
 from hqtrio.model.task import Stdio, TaskBody
 from hqtrio.placeholders import fill
 
 _ARGS_SHOWN: Final = 128
 _ARG_BYTES_SHOWN: Final = 256
+_MATRIX_BYTES_SHOWN: Final = 1024
 
 
 class Resolver:
@@ -74,18 +76,44 @@ def _absolute(path: str, base: str) -> str:
 
 
 def shorten(body: TaskBody) -> TaskBody:
-    """The body as it is shown: without stdin and script, long arguments by their size."""
+    """The body as it is shown: without stdin, script and large matrix, long arguments by their
+    size."""
     args = body.args[:_ARGS_SHOWN]
     if any(len(arg) > _ARG_BYTES_SHOWN for arg in args):
         args = tuple(
             b"<%d bytes>" % len(arg) if len(arg) > _ARG_BYTES_SHOWN else arg for arg in args
         )
-    if args is body.args and not body.stdin and not body.script:
+    matrix = body.matrix
+    if matrix is not None and _matrix_bytes(matrix) > _MATRIX_BYTES_SHOWN:
+        matrix = None
+    if args is body.args and matrix is body.matrix and not body.stdin and not body.script:
         return body
-    return msgspec.structs.replace(body, args=args, stdin=b"", script=b"")
+    return msgspec.structs.replace(body, args=args, stdin=b"", script=b"", matrix=matrix)
+
+
+def _matrix_bytes(matrix: Matrix) -> int:
+    """About how much room a matrix takes in a frame."""
+    texts = [text for axis in matrix.axes for text in (axis.name, *axis.values)]
+    texts += [text for row in matrix.include for text in row]
+    ranges = sum(len(axis.ranges) for axis in matrix.axes)
+    places = len(matrix.axes) * (len(matrix.exclude) + 1) + 3 * ranges
+    return sum(len(text) + 4 for text in texts) + 6 * places
+
+
+def body_bytes(body: TaskBody) -> int:
+    """About how much memory a body takes."""
+    size = 500 + len(body.stdin) + len(body.script) + sum(map(len, body.args))
+    if body.matrix is not None:
+        size += 10 * _matrix_bytes(body.matrix)
+    return size
 
 
 def shown_bytes(body: TaskBody) -> int:
     """About how much room a shortened body takes in a frame."""
     env = sum(len(name) + len(value) + 8 for name, value in body.env)
-    return 200 + env + sum(len(arg) + 4 for arg in body.args) + len(body.cwd) * 4
+    matrix = 0 if body.matrix is None else _matrix_bytes(body.matrix)
+    texts = (body.cwd, body.submit_dir, body.stdout.path or "", body.stderr.path or "")
+    paths = sum(len(text.encode(errors="surrogatepass")) for text in texts)
+    fields = sum(len(name) + 4 for name in body.fields)
+    args = sum(len(arg) + 4 for arg in body.args)
+    return 100 + env + matrix + args + paths + fields

@@ -9,6 +9,7 @@ from hqtrio.errors import InputError
 from hqtrio.model.job import JobHead
 from hqtrio.model.requests import validate_variants
 from hqtrio.model.resources import Variants
+from hqtrio.model.retry import check_retry
 from hqtrio.model.task import NEVER_RESTART, TaskBody, TaskSettings
 
 KEY_BYTES_MAX: Final = 64
@@ -37,6 +38,8 @@ def check_settings(settings: TaskSettings) -> None:
         raise InputError(f"A crash limit of {settings.crash_limit} is not possible.")
     if not -(2**31) <= settings.priority < 2**31:
         raise InputError(f"Priority {settings.priority} is out of range.")
+    if settings.retry is not None:
+        check_retry(settings.retry)
 
 
 def check_body(body: TaskBody) -> None:

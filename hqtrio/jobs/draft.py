@@ -6,10 +6,12 @@ from array import array
 from bisect import bisect_right
 from typing import Final
 
+import msgspec
+
 from hqtrio.errors import InputError, RemoteFault
 from hqtrio.ids import MAX_NUMBER
 from hqtrio.jobs.blocks import ArrayBlock, GraphBlock
-from hqtrio.jobs.bodies import Resolver
+from hqtrio.jobs.bodies import Resolver, body_bytes
 from hqtrio.jobs.checks import (
     check_body,
     check_head,
@@ -20,9 +22,11 @@ from hqtrio.jobs.checks import (
 from hqtrio.jobs.job import FINISHED, Job
 from hqtrio.jobs.numbering import Numbering, check_ranges
 from hqtrio.jobs.release import BodyNumbers
+from hqtrio.messages.client import SubmitPart
 from hqtrio.messages.columns import read_u64
 from hqtrio.messages.scheduling import Body
 from hqtrio.model.job import ArraySpec, GraphSpec, GraphTask, Ranges, Submit
+from hqtrio.model.matrix import Combinations, Matrix, check_matrix
 
 TASKS_MAX: Final = 100_000_000  # of one job: one byte each, and more once they start
 _TASK_BYTES: Final = 64  # about what a staged graph task takes beside its body
@@ -65,6 +69,8 @@ class Draft:
         self._graph = GraphBlock()
         self._graph_numbers = Numbering()  # positions are places in the graph
         self._array_numbers = Numbering()
+        self._arrays: list[ArraySpec] = []
+        self._combinations: dict[int, Combinations] = {}
         self._array_firsts: list[int] = []  # position of each array among those numbers
         self._array_depths: list[int] = []
         self._entries: dict[int, _Entries] = {}
@@ -73,14 +79,15 @@ class Draft:
         check_key(submit.key)
         if submit.head is not None:
             check_head(submit.head)
-        for index, spec in enumerate(submit.arrays):
-            self._add_array(index, spec)
+        for spec in submit.arrays:
+            self._add_array(spec)
         if submit.graph is not None:
             self._add_graph(submit.graph)
 
     # --- coming in
 
-    def _add_array(self, index: int, spec: ArraySpec) -> None:
+    def _add_array(self, spec: ArraySpec) -> None:
+        index = len(self._arrays)
         check_variants(spec.variants)
         check_settings(spec.settings)
         check_body(spec.body)
@@ -89,11 +96,17 @@ class Draft:
             raise InputError(f"An array cannot have {spec.count} tasks.")
         if spec.ranges and sum(count for _, count, _ in spec.ranges) != spec.count:
             raise InputError(f"The ids of an array of {spec.count} tasks are not as many.")
-        if any(not 0 <= need < index for need in spec.needs):
+        if any(not 0 <= need < index for need in (*spec.needs, *spec.each)):
             raise InputError(f"Array {index} can only need arrays before it.")
+        if any(self._arrays[need].count != spec.count for need in spec.each):
+            raise InputError(f"Array {index} is not as large as those whose tasks its own need.")
+        if spec.body.matrix is not None:
+            self._combinations[index] = _combinations(spec, spec.body.matrix)
         self._count(spec.count)
         self._array_firsts.append(self._array_numbers.count)
         self._array_depths.append(self._depth(spec))
+        self._arrays.append(spec)
+        self.bytes += body_bytes(spec.body)
         self._array_numbers.accept(spec.ranges)
         for given in spec.ranges:
             self._refuse_twice(self._array_numbers.clash([given]))
@@ -103,31 +116,38 @@ class Draft:
 
     def _depth(self, spec: ArraySpec) -> int:
         """How many arrays with tasks it waits for, one after another."""
-        arrays = self.submit.arrays
+        arrays = self._arrays
         return max(
-            (self._array_depths[need] + 1 for need in spec.needs if arrays[need].count), default=0
+            (
+                self._array_depths[need] + 1
+                for need in (*spec.needs, *spec.each)
+                if arrays[need].count
+            ),
+            default=0,
         )
 
     def _add_entries(self, index: int, entries: bytes, entry_ends: bytes) -> None:
         self.bytes += len(entries) + len(entry_ends)
         self._entries.setdefault(index, _Entries()).add(entries, entry_ends)
 
-    def add(
-        self, array_index: int, entries: bytes, entry_ends: bytes, graph: GraphSpec | None
-    ) -> None:
+    def add(self, part: SubmitPart) -> None:
         """Take in one more part."""
-        if array_index >= 0:
-            if array_index >= len(self.submit.arrays):
-                raise InputError(f"The submit has no array {array_index}.")
-            self._add_entries(array_index, entries, entry_ends)
-        if graph is not None:
-            self._add_graph(graph)
+        for spec in part.arrays:
+            self._add_array(spec)
+        if part.array >= 0:
+            if part.array >= len(self._arrays):
+                raise InputError(f"The submit has no array {part.array}.")
+            if part.array in self._combinations:
+                raise InputError(f"Array {part.array} has a matrix, and cannot have entries.")
+            self._add_entries(part.array, part.entries, part.entry_ends)
+        if part.graph is not None:
+            self._add_graph(part.graph)
 
     def _add_graph(self, spec: GraphSpec) -> None:
         block = self._graph
         for body in spec.bodies:
             check_body(body)
-            self.bytes += 500 + len(body.stdin) + len(body.script) + sum(map(len, body.args))
+            self.bytes += body_bytes(body)
         for variants in spec.variants:
             check_variants(variants)
         for settings in spec.settings:
@@ -209,7 +229,7 @@ class Draft:
     def check(self) -> None:
         """Refuse what only shows when everything is there; nothing is refused after this."""
         for index, entries in self._entries.items():
-            entries.check(self.submit.arrays[index].count)
+            entries.check(self._arrays[index].count)
         clash = self._graph_numbers.clash(self._array_numbers.segments)
         self._refuse_twice(clash)
         ranges = [*self._array_numbers.segments, *self._graph_numbers.segments]
@@ -223,7 +243,7 @@ class Draft:
             self._job.numbering.accept(ranges)
             self._count(0)
             largest = max(largest, self._job.numbering.largest)
-        unnumbered = sum(spec.count for spec in self.submit.arrays if not spec.ranges)
+        unnumbered = sum(spec.count for spec in self._arrays if not spec.ranges)
         if largest + unnumbered > MAX_NUMBER:
             raise InputError(f"Task ids above {MAX_NUMBER} are not possible.")
 
@@ -240,7 +260,7 @@ class Draft:
         largest = max(
             self._array_numbers.largest, self._graph_numbers.largest, job.numbering.largest
         )
-        for index, spec in enumerate(self.submit.arrays):
+        for index, spec in enumerate(self._arrays):
             ranges = spec.ranges
             if not ranges and spec.count:
                 ranges = ((largest + 1, spec.count, 1),)
@@ -263,11 +283,14 @@ class Draft:
         resolver: Resolver,
         bodies: BodyNumbers,
     ) -> None:
-        spec, entries = self.submit.arrays[index], self._entries.get(index)
+        spec, entries = self._arrays[index], self._entries.get(index)
+        content = resolver.resolve(spec.body)
+        if content.matrix is not None and ranges:
+            content = msgspec.structs.replace(content, first_number=ranges[0][0])
         block = ArrayBlock(
             first=job.count,
             count=spec.count,
-            body=Body(bodies.take(), job.id, resolver.resolve(spec.body)),
+            body=Body(bodies.take(), job.id, content),
             variants=spec.variants,
             settings=spec.settings,
             ranges=ranges,
@@ -276,6 +299,7 @@ class Draft:
             unfinished=spec.count,
             done=not spec.count,
             depth=self._array_depths[index],
+            combinations=self._combinations.get(index),
         )
         if entries is not None:
             block.blob = bytes(entries.blob)
@@ -284,13 +308,7 @@ class Draft:
         job.grow(spec.count)
         for given in ranges:
             job.numbering.add(*given)
-        for need in dict.fromkeys(spec.needs):
-            producer = job.blocks[first_block + need]
-            assert isinstance(producer, ArrayBlock), (job.id, need)
-            if producer.count:
-                producer.feeds.append(len(job.blocks) - 1)
-                block.waits += 1
-                job.linked = True
+        _link(job, block, spec, first_block)
 
     def _create_graph(self, job: Job, resolver: Resolver) -> list[int]:
         block = self._graph
@@ -313,3 +331,44 @@ class Draft:
                 job.outside.setdefault(producer, array("Q")).append(block.first + place)
         block.outside.clear()
         return list(doomed)
+
+
+def _combinations(spec: ArraySpec, matrix: Matrix) -> Combinations:
+    """The combinations of an array that gives one to each of its tasks."""
+    check_matrix(matrix)
+    combinations = Combinations(matrix)
+    if combinations.count != spec.count:
+        raise InputError(
+            f"{spec.count} tasks cannot share {combinations.count} combinations of a matrix."
+        )
+    if spec.entries or spec.entry_ends:
+        raise InputError("An array has either a matrix or entries.")
+    if len(spec.ranges) > 1 or any(step > 1 and count > 1 for _, count, step in spec.ranges):
+        raise InputError("The tasks of a matrix must be numbered consecutively.")
+    return combinations
+
+
+def _link(job: Job, block: ArrayBlock, spec: ArraySpec, first_block: int) -> None:
+    """Make the newest block of the job wait for what its array needs."""
+    index = len(job.blocks) - 1
+    for need in dict.fromkeys(spec.needs):
+        producer = job.blocks[first_block + need]
+        assert isinstance(producer, ArrayBlock), (job.id, need)
+        if not producer.count:
+            continue
+        job.linked = True
+        block.needs.append(first_block + need)
+        if spec.always:
+            block.waits = 1
+        else:
+            producer.feeds.append(index)
+            block.waits += 1
+    for need in dict.fromkeys(spec.each):
+        producer = job.blocks[first_block + need]
+        assert isinstance(producer, ArrayBlock), (job.id, need)
+        job.linked = True
+        block.each.append(first_block + need)
+        producer.feeds_each.append(index)
+    block.always = spec.always and bool(block.needs or block.each)
+    if block.always:
+        job.unconditional.append(index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hqtrio.messages.client import JobNotice, Request, Response, WorkerNotice
+from hqtrio.messages.client import JobNotice, Request, Response, TaskNotice, WorkerNotice
 from hqtrio.messages.records import Record
 from hqtrio.messages.scheduling import Receipt, ToScheduler
 
@@ -50,7 +50,7 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Notify:
     session: int
-    notice: JobNotice | WorkerNotice
+    notice: JobNotice | WorkerNotice | TaskNotice
 
 
 @dataclass(frozen=True, slots=True)

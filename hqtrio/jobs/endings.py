@@ -5,30 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from hqtrio.model.signals import SIGNAL_NAMES
 from hqtrio.model.task import Ending
 
 TEXT_MAX: Final = 8192  # characters kept of what a worker says about one task
-
-_SIGNALS: Final = {
-    1: "SIGHUP",
-    2: "SIGINT",
-    3: "SIGQUIT",
-    4: "SIGILL",
-    5: "SIGTRAP",
-    6: "SIGABRT",
-    7: "SIGBUS",
-    8: "SIGFPE",
-    9: "SIGKILL",
-    10: "SIGUSR1",
-    11: "SIGSEGV",
-    12: "SIGUSR2",
-    13: "SIGPIPE",
-    14: "SIGALRM",
-    15: "SIGTERM",
-    17: "SIGCHLD",
-    18: "SIGCONT",
-    19: "SIGSTOP",
-}
 
 NEVER_RESTART_TEXT: Final = "Task was running on a lost worker while never restart flag was set."
 
@@ -46,7 +26,7 @@ def _shared_text(ending: int, code: int, text: str) -> str:
         case Ending.EXITED:
             return text or f"Program terminated with exit code {code}."
         case Ending.SIGNALLED:
-            name = _SIGNALS.get(code, "unknown")
+            name = SIGNAL_NAMES.get(code, "unknown")
             return text or f"Program terminated with exit code -1. Received signal {code} ({name})."
         case Ending.NOT_PREPARED:
             return text or "The task could not be prepared."

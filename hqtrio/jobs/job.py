@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from hqtrio.jobs.blocks import ArrayBlock, Block, GraphBlock
@@ -18,6 +18,7 @@ from hqtrio.jobs.executions import (
     Executions,
 )
 from hqtrio.jobs.numbering import Numbering
+from hqtrio.jobs.pairing import is_met, wake, wake_unconditional
 from hqtrio.model.job import JobHead
 from hqtrio.model.task import TaskSettings, TaskState
 
@@ -37,8 +38,6 @@ _SWEPT: Final = {
     for state in (CANCELLED, ABORTED)
 }
 _RUNS_MAX: Final = 4096
-_RANGES_FEW: Final = 16
-_TASKS_MANY: Final = 1000
 
 
 class Job:
@@ -53,6 +52,7 @@ class Job:
         "errors",
         "executions",
         "firsts",
+        "freed",
         "gangs",
         "head",
         "id",
@@ -60,14 +60,18 @@ class Job:
         "is_open",
         "keys",
         "linked",
+        "met",
         "numbering",
         "outside",
+        "pauses",
         "ran",
         "simple",
         "states",
         "submits",
         "submitted_at",
         "sweeps",
+        "tries",
+        "unconditional",
     )
 
     def __init__(self, number: int, head: JobHead, at: float) -> None:
@@ -92,6 +96,13 @@ class Job:
         self.submits: list[tuple[str, int, int]] = []  # submit dir, first block, end
         self.sweeps: list[tuple[int, int, float]] = []  # (from, to, when) the active ones ended
         self.outside: dict[int, array[int]] = {}  # consumers in other blocks, by position
+        # Failed tries of tasks that are repeated; until when some of them wait, and after what.
+        self.tries: dict[int, int] = {}
+        self.pauses: dict[int, tuple[float, str]] = {}
+        # Groups that start however those end that they need, and which of their tasks may now.
+        self.unconditional: list[int] = []
+        self.met: list[int] = []
+        self.freed: list[ArrayBlock] = []
         # A simple job has one array: nobody needs to know which block a task belongs to.
         self.simple = True
         # In a linked job the end of a task may concern others.
@@ -134,14 +145,22 @@ class Job:
         """When a task ended that ended with all others."""
         return next((at for begin, end, at in self.sweeps if begin <= position < end), None)
 
-    def active_runs(self) -> Runs:
-        """Runs `(number, count)` that hold every active task, and perhaps ended ones."""
+    def active_runs(self, spared: Sequence[ArrayBlock] = ()) -> Runs:
+        """Runs `(number, count)` that hold every active task, and perhaps ended ones.
+
+        They hold none of `spared`, however many runs that takes.
+        """
         runs: Runs = []
-        for match in _ACTIVE_RUN.finditer(self.states):
+        states = self.states
+        if spared:
+            states = states.copy()
+            for block in spared:
+                states[block.first : block.first + block.count] = b"\xff" * block.count
+        for match in _ACTIVE_RUN.finditer(states):
             begin, end = match.span()
             for run in self.numbering.runs(begin, end - begin):
                 runs.append(run)
-                if len(runs) > _RUNS_MAX:
+                if len(runs) > _RUNS_MAX and not spared:
                     first = min(start for start, _, _ in self.numbering.segments)
                     return [(first, self.numbering.largest - first + 1)]
         return runs
@@ -202,14 +221,57 @@ class Job:
         self.counts[WAITING] = self.counts[RUNNING] = 0
         self.sweeps.append((0, self.count, at))
         self.outside.clear()
+        self.pauses.clear()
+        self.met.clear()
+        self.freed.clear()
         for block in self.blocks:
             block.dead = True
         return workers
 
-    def give_up_bodies(self) -> list[int]:
-        """No task is active: the numbers of all bodies that the scheduler still knows."""
+    def abort_all_but(self, spared: Sequence[ArrayBlock], at: float) -> list[int]:
+        """As `sweep` into ABORTED, but for these blocks; notes which of their tasks may start."""
+        paired = [block for block in spared if block.each and not block.waits]
+        before = bytes(self.states) if paired else b""
+        workers: list[int] = []
+        kept = {block.first for block in spared}
+        for block in self.blocks:
+            if block.count and block.first not in kept:
+                workers += self._abort_block(block, at)
+        self.outside.clear()
+        self.pauses = {p: pause for p, pause in self.pauses.items() if self.states[p] == WAITING}
+        for block in paired:
+            producers = [self.firsts[index] for index in block.each]
+            self.met += [
+                block.first + place
+                for place in range(block.released)
+                if any(before[first + place] < FINISHED for first in producers)
+                and is_met(self, block, place)
+            ]
+        return workers
+
+    def _abort_block(self, block: Block, at: float) -> list[int]:
+        first, end = block.first, block.first + block.count
+        block.dead = True
+        states = self.states[first:end]
+        waiting, running = states.count(WAITING), states.count(RUNNING)
+        if not waiting + running:
+            return []
+        found = _RUNNING_ONE.finditer(self.states, first, end)
+        workers = [self.put_ended(match.start(), at) for match in found]
+        self.states[first:end] = states.translate(_SWEPT[ABORTED])
+        self.counts[WAITING] -= waiting
+        self.counts[RUNNING] -= running
+        self.counts[ABORTED] += waiting + running
+        self.sweeps.append((first, end, at))
+        return workers
+
+    def give_up_bodies(self, spared: Sequence[ArrayBlock] = ()) -> list[int]:
+        """No task is active, except in `spared`: the numbers of all bodies that the scheduler
+        still knows for others."""
         done: list[int] = []
         for block in self.blocks:
+            if block in spared:
+                continue
             if isinstance(block, GraphBlock):
                 done += [body.number for body in block.made.values()]
                 block.made.clear()
@@ -252,6 +314,8 @@ class Job:
             block.drop_body(place, done)
         else:
             self.leave(position, done)
+            if block.feeds_each:
+                wake(self, block, position - block.first, woken)
             block.unfinished -= 1
             if not block.unfinished and block.feeds:
                 freed += self._freed(block)
@@ -278,41 +342,12 @@ class Job:
                 free.append(fed)
         return free
 
-    def abort_consumers(self, position: int, at: float, done: list[int]) -> Runs:
-        """Abort everything that needs this task, however far away; says the runs of positions."""
-        if not self.linked:
-            return []
-        aborted: list[int] = []
-        whole: Runs = []
-        todo = [position]
-        while todo:
-            producer = todo.pop()
-            block = self.block_at(producer)
+    def ended_badly(self, position: int) -> None:
+        """A task has ended other than by finishing: note what starts all the same."""
+        if self.unconditional:
+            block = self.block_at(position)
             if isinstance(block, ArrayBlock):
-                todo += self._abort_fed(block, whole)
-            else:
-                todo += self._abort_near(block, producer - block.first, aborted, done)
-            for consumer in self.outside.pop(producer, ()) if self.outside else ():
-                if self.states[consumer] == WAITING:
-                    self.states[consumer] = ABORTED
-                    self.leave(consumer, done)
-                    aborted.append(consumer)
-                    todo.append(consumer)
-        runs = _merged(aborted, whole)
-        total = sum(count for _, count in runs)
-        self.counts[WAITING] -= total
-        self.counts[ABORTED] += total
-        self._date_aborted(runs, total, at)
-        return runs
-
-    def _date_aborted(self, runs: Runs, total: int, at: float) -> None:
-        """Keep when these tasks ended: many at once in ranges, few in their rows."""
-        if len(runs) <= _RANGES_FEW and total >= _TASKS_MANY:
-            self.sweeps += [(start, start + count, at) for start, count in runs]
-            return
-        for start, count in runs:
-            for position in range(start, start + count):
-                self.put_ended(position, at)
+                wake_unconditional(self, block, (position - block.first,))
 
     def abort_waiting(self, position: int, at: float, done: list[int]) -> None:
         """Abort one task that waits; its consumers are the caller's affair."""
@@ -321,63 +356,3 @@ class Job:
         self.counts[ABORTED] += 1
         self.put_ended(position, at)
         self.leave(position, done)
-
-    def _abort_near(
-        self, block: GraphBlock, place: int, aborted: list[int], done: list[int]
-    ) -> list[int]:
-        """Abort the consumers of a task inside its own block; says who has consumers elsewhere."""
-        first, head, edge_to, edge_next = block.first, block.head, block.edge_to, block.edge_next
-        states = self.states
-        todo, places = [place], []
-        while todo:
-            edge = head[todo.pop()]
-            while edge >= 0:
-                place = edge_to[edge]
-                if not states[first + place]:
-                    states[first + place] = ABORTED
-                    places.append(place)
-                    todo.append(place)
-                edge = edge_next[edge]
-        aborted += [first + place for place in places]
-        if block.is_shared:
-            for place in places:
-                block.drop_body(place, done)
-        if not self.outside:
-            return []
-        return [first + place for place in places if first + place in self.outside]
-
-    def _abort_fed(self, block: ArrayBlock, whole: Runs) -> list[int]:
-        """Abort the arrays that wait for this one; says which of their tasks others wait for."""
-        more: list[int] = []
-        todo = [block]
-        while todo:
-            for index in todo.pop().feeds:
-                fed = self.blocks[index]
-                assert isinstance(fed, ArrayBlock), (self.id, index)
-                if fed.dead:
-                    continue
-                fed.dead = fed.done = True
-                fed.active = 0
-                end = fed.first + fed.count
-                self.states[fed.first : end] = bytes([ABORTED]) * fed.count
-                if fed.count:
-                    whole.append((fed.first, fed.count))
-                more += [p for p in self.outside if fed.first <= p < end]
-                todo.append(fed)
-        return more
-
-
-def _merged(positions: list[int], runs: Runs) -> Runs:
-    """The positions and runs as sorted runs, adjacent ones made one."""
-    merged: Runs = []
-    start = end = -1
-    positions.sort()
-    for position in positions:
-        if position != end:
-            if end >= 0:
-                merged.append((start, end - start))
-            start = position
-        end = position + 1
-    if end >= 0:
-        merged.append((start, end - start))
-    return sorted(merged + runs)

@@ -72,11 +72,13 @@ def _submits(job: Job) -> Iterator[SubmitPartInfo]:
         arrays = []
         graph_tasks = 0
         for block in job.blocks[begin:end]:
-            if isinstance(block, GraphBlock):
+            # Arrays for which there is no room are shown task by task, as those of graphs are.
+            if isinstance(block, GraphBlock) or room < 0:
                 graph_tasks += block.count
                 continue
             body = shorten(block.body.content)
-            room -= shown_bytes(body) + 20 * len(block.ranges)
+            room -= shown_bytes(body) + 20 * len(block.ranges) + 4 * len(block.group)
+            room -= 60 * len(block.variants) + 40
             ranges = block.ranges[:_RANGES_SHOWN]
             arrays.append(ArrayPart(body, ranges, block.variants, block.settings, block.group))
         yield SubmitPartInfo(submit_dir, tuple(arrays), graph_tasks)
@@ -94,17 +96,26 @@ class _Interned:
         self.settings: list[TaskSettings] = []
         self.bytes = 0
         self._known: dict[tuple[str, int, int], int] = {}
+        self._of_array: dict[int, tuple[int, int, int]] = {}
 
     def of(self, job: Job, block: ArrayBlock | GraphBlock, place: int) -> tuple[int, int, int]:
         """The indices of a task's body, variants and settings."""
         if isinstance(block, ArrayBlock):
-            kinds = (0, 0, 0)
-        else:
-            kinds = (block.body_of[place], block.variants_of[place], block.settings_of[place])
+            found = self._of_array.get(block.first)
+            if found is None:
+                found = self._of_array[block.first] = self._indices(block, 0, 0, 0)
+            return found
+        return self._indices(
+            block, block.body_of[place], block.variants_of[place], block.settings_of[place]
+        )
+
+    def _indices(
+        self, block: ArrayBlock | GraphBlock, body: int, variants: int, settings: int
+    ) -> tuple[int, int, int]:
         return (
-            self._index("body", block, kinds[0]),
-            self._index("variants", block, kinds[1]),
-            self._index("settings", block, kinds[2]),
+            self._index("body", block, body),
+            self._index("variants", block, variants),
+            self._index("settings", block, settings),
         )
 
     def _index(self, kind: str, block: ArrayBlock | GraphBlock, which: int) -> int:
@@ -157,7 +168,7 @@ def task_page(job: Job, asked: ListTasks, workers: Register) -> TaskRows:
             continue
         row = _task_row(job, number, position, tables)
         rows.append(row)
-        spent += len(row.error) * 2 + len(row.entry or b"") + len(row.needs) * 5
+        spent += len(row.error) * 2 + len(row.entry or b"") + len(row.needs) * 5 + len(row.group)
         for worker in row.workers:
             named[worker] = workers.hostname(worker)
     return TaskRows(
@@ -214,6 +225,7 @@ def _task_row(job: Job, number: int, position: int, tables: _Interned) -> TaskRo
     place = position - block.first
     state = job.states[position]
     run = job.executions.get(position)
+    pause: tuple[float | None, str] = job.pauses.get(position, (None, ""))
     ended = run.ended or (job.swept_at(position) or 0.0 if state > FINISHED else 0.0)
     body, variants, settings = tables.of(job, block, place)
     array = block if isinstance(block, ArrayBlock) else None
@@ -224,7 +236,7 @@ def _task_row(job: Job, number: int, position: int, tables: _Interned) -> TaskRo
         workers=job.gangs.get(position) or ((run.worker,) if run.worker else ()),
         started_at=run.started if run.worker else None,
         ended_at=ended if state > WAITING + 1 and ended else None,
-        error=job.errors.get(position, ""),
+        error=job.errors.get(position, "") or pause[1],
         body=body,
         variants=variants,
         settings=settings,
@@ -233,4 +245,6 @@ def _task_row(job: Job, number: int, position: int, tables: _Interned) -> TaskRo
         peak_kib=run.peak_kib or None,
         entry=None if array is None else array.entry(place),
         group="" if array is None else array.group,
+        tries=job.tries.get(position, 0),
+        retry_at=pause[0],
     )

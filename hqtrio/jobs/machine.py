@@ -23,8 +23,10 @@ from hqtrio.jobs.explain import explain_task
 from hqtrio.jobs.gangs import drop_node, part_in_gang
 from hqtrio.jobs.job import CANCELLED, Job
 from hqtrio.jobs.listing import job_details, job_row, task_page
+from hqtrio.jobs.notes import notices_of
 from hqtrio.jobs.reports import apply_ended, apply_loss, apply_started
 from hqtrio.jobs.select import chosen, page
+from hqtrio.jobs.selection import numbers_page
 from hqtrio.jobs.state import counts_of
 from hqtrio.jobs.submitting import Submitting
 from hqtrio.jobs.tables import Tables
@@ -108,7 +110,8 @@ class JobBook:
         return self._settled(now)
 
     def tick(self, now: Now) -> Sequence[Effect]:
-        """Do one slice of the long work that is left."""
+        """Do one slice of the long work that is left, and start what has waited long enough."""
+        self._tables.start_repeated(now.monotonic)
         slices = self._tables.slices
         if slices:
             work = slices.popleft()
@@ -118,7 +121,7 @@ class JobBook:
         return self._settled(now)
 
     def next_deadline(self) -> float:
-        """As soon as possible while long work is left, else never."""
+        """As soon as possible while long work is left, else at the next retry."""
         return self._tick_at
 
     def end_batch(self, now: Now) -> list[Notify]:
@@ -139,7 +142,10 @@ class JobBook:
                 tables.settle(job, now.wall)
                 self._subscriptions.changed(job)
         tables.changed.clear()
-        self._tick_at = nextafter(now.monotonic, inf) if tables.slices else inf
+        tables.retries.settle(now.monotonic)
+        self._tick_at = tables.retries.next_at
+        if tables.slices or self._tick_at <= now.monotonic:
+            self._tick_at = nextafter(now.monotonic, inf)
         return tables.out.take()
 
     # --- workers
@@ -177,6 +183,8 @@ class JobBook:
     def _reported(self, event: TasksReported, now: Now) -> None:
         for started in event.started:
             apply_started(self._tables, event.worker, started, now.wall, event.gangs)
+            for notice in notices_of(self._tables, event.worker, started.notes):
+                self._subscriptions.noted(notice)
         for ended in event.ended:
             apply_ended(self._tables, event.worker, ended, now.wall, event.gangs)
         receipt = Receipt(event.worker, event.attachment, event.report)
@@ -201,8 +209,10 @@ class JobBook:
             case ask.StopServer():
                 self._answer(call, ask.Done(), durable=True)
                 tables.out.effects.append(StopServer())
-            case ask.SubmitJob(submit):
+            case ask.SubmitJob(submit, notes):
                 job = self._submitting.submit(submit, now.wall)
+                if notes:
+                    self._subscriptions.listen(call.session, job)
                 self._answer(call, ask.Submitted(job), durable=True)
             case ask.SubmitBegin(submit):
                 self._submitting.begin(call.session, submit)
@@ -210,8 +220,10 @@ class JobBook:
             case ask.SubmitPart():
                 self._submitting.add(call.session, request)
                 self._answer(call, ask.Done())
-            case ask.SubmitCommit(key):
+            case ask.SubmitCommit(key, notes):
                 job = self._submitting.commit(call.session, key, now.wall)
+                if notes:
+                    self._subscriptions.listen(call.session, job)
                 self._answer(call, ask.Submitted(job), durable=True)
             case ask.OpenJob(head):
                 opened = self._submitting.open(head, now.wall)
@@ -228,6 +240,8 @@ class JobBook:
                 self._answer(call, job_details(self._job(number), tables.workers, now.wall))
             case ask.ListTasks():
                 self._answer(call, task_page(self._job(request.job), request, tables.workers))
+            case ask.ListNumbers():
+                self._answer(call, numbers_page(self._job(request.job), request))
             case ask.Watch():
                 self._answer(call, self._watch(call.session, request))
             case ask.ListWorkers():
@@ -352,6 +366,8 @@ class JobBook:
                 unknown.append(number)
                 continue
             self._subscriptions.watch(session, number)
+            if request.notes:
+                self._subscriptions.listen(session, number)
             rows.append(job_row(job))
         return ask.JobRows(tuple(rows), len(self._tables.jobs), False, tuple(unknown))
 

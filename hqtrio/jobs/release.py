@@ -10,8 +10,10 @@ from hqtrio.ids import task_id
 from hqtrio.jobs.blocks import ArrayBlock, Block, GraphBlock
 from hqtrio.jobs.effects import Outbox
 from hqtrio.jobs.job import WAITING, Job, Runs
+from hqtrio.jobs.pairing import is_met
 from hqtrio.messages.scheduling import Body, TasksReady
 
+PLACES_SLICE: Final = 20_000  # tasks of a pair of arrays that are looked at
 SLICE: Final = 2000  # runs, or tasks with bodies of their own, announced before others get a turn
 
 
@@ -39,6 +41,9 @@ def release(job: Job, block: Block, numbers: BodyNumbers, out: Outbox) -> Iterat
 
 
 def _release_array(job: Job, block: ArrayBlock, out: Outbox) -> Iterator[None]:
+    if block.each:
+        yield from _release_pairs(job, block, out)
+        return
     runs: Runs = []
     place = 0
     covered = 0
@@ -55,6 +60,16 @@ def _release_array(job: Job, block: ArrayBlock, out: Outbox) -> Iterator[None]:
         out.command(_ready(block, runs, place))
 
 
+def _release_pairs(job: Job, block: ArrayBlock, out: Outbox) -> Iterator[None]:
+    while block.released < block.count and not block.dead:
+        begin = block.released
+        end = block.released = min(begin + PLACES_SLICE, block.count)
+        met = [block.first + place for place in range(begin, end) if is_met(job, block, place)]
+        if met:
+            _announce_array(job, block, met, out)
+        yield
+
+
 def _ready(
     block: ArrayBlock, runs: Sequence[tuple[int, int]], place: int, instance: int = 0
 ) -> TasksReady:
@@ -65,7 +80,7 @@ def _ready(
         tuple(runs),
         instance,
         block.entries(place),
-        gates=bool(block.feeds),
+        gates=bool(block.feeds or block.feeds_each),
         depth=block.depth,
     )
 

@@ -13,12 +13,14 @@ from typing import Final
 
 from hqtrio.errors import RemoteFault
 from hqtrio.ids import NUMBER_BITS, NUMBER_MASK, task_id
+from hqtrio.jobs.aborts import abort_consumers
 from hqtrio.jobs.blocks import ArrayBlock
 from hqtrio.jobs.endings import NEVER_RESTART_TEXT, crash_text, error_text
 from hqtrio.jobs.executions import PAGE_BITS, PAGE_MASK, ROW, ROW_BYTES, Execution
 from hqtrio.jobs.gangs import Gangs, form_gangs
-from hqtrio.jobs.job import ABORTED, FAILED, FINISHED, RUNNING, WAITING, Job, Runs
+from hqtrio.jobs.job import FAILED, FINISHED, RUNNING, WAITING, Job, Runs
 from hqtrio.jobs.release import announce, release
+from hqtrio.jobs.retries import next_pause_s
 from hqtrio.jobs.tables import Tables, name_runs
 from hqtrio.messages.columns import (
     f32,
@@ -31,7 +33,7 @@ from hqtrio.messages.columns import (
     u32,
     u64,
 )
-from hqtrio.messages.records import TasksEnded, TasksRequeued, TasksStarted
+from hqtrio.messages.records import TasksEnded, TasksRepeated, TasksRequeued, TasksStarted
 from hqtrio.messages.worker import Ended, Started
 from hqtrio.model.task import NEVER_RESTART, UNLIMITED, Ending
 
@@ -46,7 +48,17 @@ _NOTHING: Final = Ended(b"", b"", b"", b"", b"", b"", b"", b"", b"")
 class Consequences:
     """What the rows of one event drag along; told and recorded when all rows are through."""
 
-    __slots__ = ("aborted", "again", "done", "errors", "failed", "freed", "swept", "woken")
+    __slots__ = (
+        "aborted",
+        "again",
+        "done",
+        "errors",
+        "failed",
+        "freed",
+        "repeated",
+        "swept",
+        "woken",
+    )
 
     def __init__(self) -> None:
         self.aborted: Runs = []  # packed ids
@@ -56,6 +68,7 @@ class Consequences:
         self.woken: dict[int, list[int]] = {}
         self.freed: list[tuple[Job, ArrayBlock]] = []
         self.again: dict[int, list[int]] = {}
+        self.repeated: list[tuple[int, int, int, float]] = []  # task, instance, tries, when
         self.done: list[int] = []
 
 
@@ -74,6 +87,7 @@ def apply_started(
     if not len(tasks) == len(instances) == len(dates):
         return
     kept = bytearray(len(tasks))
+    pack, width, bits, mask = ROW.pack_into, ROW_BYTES, PAGE_BITS, PAGE_MASK
     job: Job | None = None
     number = -1
     last = -1
@@ -81,21 +95,25 @@ def apply_started(
         if task >> NUMBER_BITS != number:
             number = task >> NUMBER_BITS
             job = tables.jobs.get(number)
+            if job is not None:
+                states, counts, current = job.states, job.counts, job.instances
+                pages, shift, total = job.executions.pages, job.numbering.shift, job.count
+                job.ran[worker] = None
+                tables.changed[number] = None
         if job is None:
             continue
-        position = job.numbering.position(task & NUMBER_MASK)
-        if (
-            position < 0
-            or job.states[position] != WAITING
-            or instance != job.instances.get(position, 0)
-        ):
+        position = (task & NUMBER_MASK) - shift
+        if shift < 0 or not 0 <= position < total:
+            position = job.numbering.position(task & NUMBER_MASK)
+            if position < 0:
+                continue
+        if states[position] != WAITING or instance != (current.get(position, 0) if current else 0):
             continue
-        job.states[position] = RUNNING
-        job.counts[WAITING] -= 1
-        job.counts[RUNNING] += 1
-        job.executions.put(position, Execution(at, 0.0, worker))
-        job.ran[worker] = None
-        tables.changed[number] = None
+        states[position] = RUNNING
+        counts[WAITING] -= 1
+        counts[RUNNING] += 1
+        page = pages[position >> bits] or job.executions.page(position)
+        pack(page, (position & mask) * width, at, 0.0, worker, -1.0, 0)
         kept[row] = 1
         last = row
     if last < 0:
@@ -186,8 +204,11 @@ def apply_ended(tables: Tables, worker: int, fact: Ended, wall: float, gangs: Ga
             _crash(tables, job, position, crashed, crashed, wall, follow)
         else:
             text = error_text(ending, code, texts.get(row, ""))
-            follow.errors.append((row, text))
-            _fail(tables, job, position, text, wall, follow)
+            if _repeat(tables, job, position, (ending, code, text), wall, follow):
+                kept[row] = 0
+            else:
+                follow.errors.append((row, text))
+                _fail(tables, job, position, text, wall, follow)
 
     tables.workers.released(worker, ran)
     entry = tables.workers.entries.get(worker)
@@ -210,16 +231,40 @@ def _fail(
     tables: Tables, job: Job, position: int, text: str, wall: float, follow: Consequences
 ) -> None:
     """The task's consumers are aborted, then it fails, then perhaps everything else goes."""
-    follow.aborted += name_runs(job, job.abort_consumers(position, wall, follow.done))
+    follow.aborted += name_runs(job, abort_consumers(job, position, wall, follow.done))
     job.counts[job.states[position]] -= 1
     job.counts[FAILED] += 1
     job.states[position] = FAILED
     job.errors[position] = text
     if not job.simple:
         job.leave(position, follow.done)
-    if tables.exceeded(job) and job.active:
+        job.ended_badly(position)
+    if tables.exceeded(job) and job.active and tables.abort_rest(job, wall):
         follow.swept.append(job.id)
-        tables.sweep(job, ABORTED, wall)
+
+
+def _repeat(
+    tables: Tables,
+    job: Job,
+    position: int,
+    failure: tuple[int, int, str],
+    wall: float,
+    follow: Consequences,
+) -> bool:
+    """If the failed task has tries left, it waits for the next one, as a new instance."""
+    ending, code, text = failure
+    pause_s = next_pause_s(job, position, ending, code)
+    if pause_s is None:
+        return False
+    instance = job.requeue(position)
+    task = task_id(job.id, job.numbering.number(position))
+    follow.repeated.append((task, instance, job.tries[position], wall + pause_s))
+    if pause_s > 0:
+        job.pauses[position] = (wall + pause_s, text)
+        tables.retries.pause(job, position, pause_s)
+    else:
+        follow.woken.setdefault(job.id, []).append(position)
+    return True
 
 
 def _crash(
@@ -309,6 +354,11 @@ def _record_ended(
 
 def _record_again(tables: Tables, follow: Consequences) -> None:
     """Record what waits again before what ended: some of it has ended since."""
+    if follow.repeated:
+        columns = list(zip(*follow.repeated, strict=True))
+        tables.out.record(
+            TasksRepeated(u64(columns[0]), u32(columns[1]), u32(columns[2]), f64(columns[3]))
+        )
     tasks: list[int] = []
     instances: list[int] = []
     crashes: list[int] = []
@@ -328,7 +378,7 @@ def _tell(tables: Tables, follow: Consequences) -> None:
         follow.woken[number] = follow.woken.get(number, []) + positions
     for number, positions in follow.woken.items():
         job = tables.jobs[number]
-        if follow.swept or follow.failed or follow.errors:
+        if follow.swept or follow.failed or follow.errors or follow.repeated:
             positions = [p for p in positions if job.states[p] == WAITING]
         announce(job, positions, tables.bodies, tables.out)
     for job, block in follow.freed:
@@ -366,7 +416,7 @@ def abort_doomed(tables: Tables, job: Job, positions: Sequence[int], wall: float
     for position in positions:
         if job.states[position] == WAITING:
             job.abort_waiting(position, wall, follow.done)
-            runs = [(position, 1), *job.abort_consumers(position, wall, follow.done)]
+            runs = [(position, 1), *abort_consumers(job, position, wall, follow.done)]
             follow.aborted += name_runs(job, runs)
     _record_ended(tables, 0, _NOTHING, bytearray(), array("d"), array("d"), follow, wall)
 
@@ -384,6 +434,7 @@ def _current(tables: Tables, rows: Iterable[tuple[int, int]]) -> Iterable[tuple[
 
 def _dates(ages: array[float], wall: float) -> array[float]:
     """When something was that was so long ago; impossible ages count as now."""
-    if len(ages) and not (isfinite(sum(ages)) and min(ages) > -_AGE_MAX and max(ages) < _AGE_MAX):
+    total = sum(ages)
+    if not (isfinite(total) and -_AGE_MAX < total < _AGE_MAX):
         ages = array("d", [age if -_AGE_MAX < age < _AGE_MAX else 0.0 for age in ages])
     return array("d", [wall - age for age in ages])

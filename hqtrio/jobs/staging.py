@@ -6,7 +6,7 @@ from typing import Final
 
 from hqtrio.errors import InputError
 from hqtrio.jobs.draft import Draft
-from hqtrio.model.job import GraphSpec
+from hqtrio.messages.client import SubmitPart
 
 DRAFTS_MAX: Final = 4  # of one session
 BYTES_MAX: Final = 512 * 1024 * 1024  # of all sessions
@@ -45,16 +45,14 @@ class Staging:
             raise InputError("This submit was not begun, or has been refused; begin it again.")
         return staged
 
-    def add(
-        self, staged: Staged, array: int, entries: bytes, ends: bytes, graph: GraphSpec | None
-    ) -> None:
+    def add(self, staged: Staged, part: SubmitPart) -> None:
         """Put one more part into the draft."""
         draft = staged.draft
         if draft is None:
             return
         before = draft.bytes
         try:
-            draft.add(array, entries, ends, graph)
+            draft.add(part)
         finally:
             grown = draft.bytes - before
             self._bytes += grown

@@ -68,14 +68,19 @@ class Submitting:
         """Add a part to a staged submit; a part that is refused ends the whole submit."""
         staged = self._staging.find(session, part.key)
         try:
-            self._staging.add(staged, part.array, part.entries, part.entry_ends, part.graph)
+            self._staging.add(staged, part)
         except InputError:
             self._drop(session, part.key)
             raise
         if staged.draft is not None:
             self._tables.out.record(
                 SubmitContinued(
-                    staged.submission, part.array, part.entries, part.entry_ends, part.graph
+                    staged.submission,
+                    part.array,
+                    part.entries,
+                    part.entry_ends,
+                    part.graph,
+                    part.arrays,
                 )
             )
 

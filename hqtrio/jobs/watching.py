@@ -5,13 +5,22 @@ from __future__ import annotations
 from hqtrio.jobs.effects import Notify
 from hqtrio.jobs.job import Job
 from hqtrio.jobs.listing import job_row
-from hqtrio.messages.client import JobNotice, JobRow, WorkerNotice
+from hqtrio.messages.client import JobNotice, JobRow, TaskNotice, WorkerNotice
 
 
 class Subscriptions:
     """Sessions by what they watch, in the order in which they asked."""
 
-    __slots__ = ("_by_job", "_by_session", "_changed", "_connected", "_gone", "_of_workers")
+    __slots__ = (
+        "_by_job",
+        "_by_session",
+        "_changed",
+        "_connected",
+        "_gone",
+        "_listeners",
+        "_notes",
+        "_of_workers",
+    )
 
     def __init__(self) -> None:
         self._by_job: dict[int, dict[int, None]] = {}
@@ -20,10 +29,21 @@ class Subscriptions:
         self._connected = 0
         self._changed: dict[int, Job] = {}
         self._gone: dict[int, JobRow] = {}
+        self._listeners: dict[int, dict[int, None]] = {}  # by job: who hears what its tasks say
+        self._notes: list[Notify] = []
 
     def watch(self, session: int, job: int) -> None:
         self._by_job.setdefault(job, {})[session] = None
         self._by_session.setdefault(session, {})[job] = None
+
+    def listen(self, session: int, job: int) -> None:
+        """From now on the session hears what the job's tasks say."""
+        self._listeners.setdefault(job, {})[session] = None
+
+    def noted(self, notice: TaskNotice) -> None:
+        """Keep it for those who listen now."""
+        listeners = self._listeners.get(notice.job, ())
+        self._notes += [Notify(session, notice) for session in listeners]
 
     def watch_workers(self, session: int) -> None:
         self._of_workers[session] = None
@@ -36,12 +56,17 @@ class Subscriptions:
             del watchers[session]
             if not watchers:
                 del self._by_job[job]
+        for job, listeners in list(self._listeners.items()):
+            listeners.pop(session, None)
+            if not listeners:
+                del self._listeners[job]
 
     def changed(self, job: Job) -> None:
         if job.id in self._by_job:
             self._changed[job.id] = job
 
     def forgotten(self, job: Job) -> None:
+        self._listeners.pop(job.id, None)
         if job.id in self._by_job:
             self._changed.pop(job.id, None)
             self._gone[job.id] = job_row(job)
@@ -52,6 +77,9 @@ class Subscriptions:
         if connected != self._connected:
             self._connected = connected
             notices += [Notify(session, WorkerNotice(connected)) for session in self._of_workers]
+        # Before the jobs: a job's last word is that it is complete.
+        notices += self._notes
+        self._notes = []
         changed, self._changed = self._changed, {}
         for job in changed.values():
             notice = JobNotice(job_row(job))

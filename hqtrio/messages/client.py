@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from hqtrio.model.job import GraphSpec, JobHead, JobState, Submit
+from hqtrio.model.job import ArraySpec, GraphSpec, JobHead, JobState, Submit
 from hqtrio.model.resources import Claim, Variants
 from hqtrio.model.task import TaskBody, TaskSettings
 from hqtrio.model.value import Value
@@ -45,13 +45,17 @@ class StopServer(Value, frozen=True, tag=2):
 
 
 class SubmitJob(Value, frozen=True, tag=3):
-    """A submit that fits one frame; answered by Submitted."""
+    """A submit that fits one frame; answered by Submitted.
+
+    With `notes` the session hears what the job's tasks say, from the very first on.
+    """
 
     submit: Submit
+    notes: bool = False
 
 
 class SubmitBegin(Value, frozen=True, tag=4):
-    """First part of a large submit: everything but entries and graph tasks.
+    """First part of a large submit: everything but entries, graph tasks and perhaps some arrays.
 
     Parts follow, then SubmitCommit with the same key, which is answered by Submitted; Begin and
     parts are answered by Done. Without the commit the submit never existed.
@@ -61,17 +65,21 @@ class SubmitBegin(Value, frozen=True, tag=4):
 
 
 class SubmitPart(Value, frozen=True, tag=5):
-    """More entries for array `array` (blob and ends continue), or more graph tasks."""
+    """More arrays, more entries for array `array` (blob and ends continue), more graph tasks."""
 
     key: bytes
     array: int = -1
     entries: bytes = b""
     entry_ends: bytes = b""
     graph: GraphSpec | None = None  # bodies, variants, settings continue those sent before
+    arrays: tuple[ArraySpec, ...] = ()  # continue those sent before; entries come after them
 
 
 class SubmitCommit(Value, frozen=True, tag=6):
+    """`notes` as in SubmitJob."""
+
     key: bytes
+    notes: bool = False
 
 
 class OpenJob(Value, frozen=True, tag=7):
@@ -130,10 +138,12 @@ class ListTasks(Value, frozen=True, tag=13):
 class Watch(Value, frozen=True, tag=14):
     """From now on a JobNotice for each change of these jobs; answered by JobRows.
 
-    No change falls between the answer and the first notice.
+    No change falls between the answer and the first notice. With `notes` also a TaskNotice for
+    each notification of their tasks.
     """
 
     jobs: tuple[int, ...]
+    notes: bool = False
 
 
 class ListWorkers(Value, frozen=True, tag=15):
@@ -165,6 +175,15 @@ class ExplainTask(Value, frozen=True, tag=18):
     after: int = 0
 
 
+class ListNumbers(Value, frozen=True, tag=19):
+    """The numbers of a job's tasks in these states (empty: in any) from `position` in order of
+    submission; answered by TaskNumbers."""
+
+    job: int
+    states: tuple[int, ...] = ()
+    position: int = 0
+
+
 Request = (
     ServerInfo
     | StopServer
@@ -184,14 +203,25 @@ Request = (
     | StopWorkers
     | WatchWorkers
     | ExplainTask
+    | ListNumbers
 )
+
+
+# The job book answers those above; this one concerns more than it.
+class DebugDump(Value, frozen=True, tag=20):
+    """The server writes what it knows into a file at this absolute path; answered by Done."""
+
+    path: str
+
+
+AnyRequest = Request | DebugDump
 
 
 class Call(Value, frozen=True):
     """A request as it travels; `number` is the client's choice, above 0."""
 
     number: int
-    request: Request
+    request: AnyRequest
 
 
 # --- responses
@@ -331,6 +361,7 @@ class JobDetails(Value, frozen=True, tag=8):
 class TaskRow(Value, frozen=True):
     """One task. `started_at`, workers and instance are of the last execution, if there was one.
 
+    While it waits for a retry, `error` is that of its last execution.
     `cpu_s` and `peak_kib` are what the whole execution used (None: unknown). `body` and
     `variants` index the tables of the TaskRows that hold the row.
     """
@@ -351,6 +382,8 @@ class TaskRow(Value, frozen=True):
     entry: bytes | None = None
     group: str = ""
     claim: Claim | None = None
+    tries: int = 0  # failed ones that were or will be repeated
+    retry_at: float | None = None  # when the next one may start, while it waits for that
 
 
 class TaskRows(Value, frozen=True, tag=9):
@@ -404,6 +437,15 @@ class JobNotice(Value, frozen=True, tag=11):
 
 class WorkerNotice(Value, frozen=True, tag=12):
     connected: int
+
+
+class TaskNotice(Value, frozen=True, tag=14):
+    """What a task of a job that the session listens to has said; never stored, told once."""
+
+    job: int
+    number: int
+    worker: int
+    text: bytes
 
 
 class TimeCondition(Value, frozen=True, tag=1):
@@ -469,6 +511,17 @@ class TaskExplained(Value, frozen=True, tag=13):
     after: int = 0
     workers: tuple[WorkerFit, ...] = ()  # connected ones, by id
     more: bool = False
+    tries: int = 0  # failed ones that were or will be repeated
+    retry_at: float | None = None  # when the next one may start, while it waits for that
+    error: str = ""  # of the last failed one, while it waits for the next
+
+
+class TaskNumbers(Value, frozen=True, tag=15):
+    """Runs `(first, count)` of consecutive numbers; the next page begins at `next_position`, or
+    nowhere (-1)."""
+
+    runs: tuple[tuple[int, int], ...]
+    next_position: int = -1
 
 
 Response = (
@@ -485,6 +538,8 @@ Response = (
     | JobNotice
     | WorkerNotice
     | TaskExplained
+    | TaskNotice
+    | TaskNumbers
 )
 
 

@@ -6,7 +6,7 @@ A submit is a group of records that counts only with its SubmitCommitted.
 
 from __future__ import annotations
 
-from hqtrio.model.job import GraphSpec, JobHead, Ranges, Submit
+from hqtrio.model.job import ArraySpec, GraphSpec, JobHead, Ranges, Submit
 from hqtrio.model.value import Value
 from hqtrio.model.worker import LossReason, WorkerConfig
 
@@ -56,6 +56,7 @@ class SubmitContinued(Value, frozen=True, tag=7):
     entries: bytes = b""
     entry_ends: bytes = b""
     graph: GraphSpec | None = None
+    arrays: tuple[ArraySpec, ...] = ()
 
 
 class SubmitCommitted(Value, frozen=True, tag=8):
@@ -90,10 +91,11 @@ class TasksEnded(Value, frozen=True, tag=11):
     """Ends and what they drag along, as one fact.
 
     First the runs of `aborted` (firsts u64, counts u32) became ABORTED because of a dependency,
-    then the rows ended, then every active task of the jobs in `swept` became ABORTED. Columns:
-    tasks u64, instances u32, states u8 (model.task.TaskState), started f64 (0: it never did),
-    ended f64, cpu_s f32, peak_kib u32. `errors` holds (row, text). `at` dates the aborts.
-    `gangs` as in TasksStarted, of rows whose start has no record of its own.
+    then the rows ended, then every active task of the jobs in `swept` became ABORTED, except in
+    groups that start however those end that they need. Columns: tasks u64, instances u32, states
+    u8 (model.task.TaskState), started f64 (0: it never did), ended f64, cpu_s f32, peak_kib u32.
+    `errors` holds (row, text). `at` dates the aborts. `gangs` as in TasksStarted, of rows whose
+    start has no record of its own.
     """
 
     worker: int
@@ -166,6 +168,16 @@ class NodeDropped(Value, frozen=True, tag=18):
     worker: int
 
 
+class TasksRepeated(Value, frozen=True, tag=19):
+    """These tasks failed and will be tried again. Columns: tasks u64, new instances u32, failed
+    tries so far u32, when they may start f64."""
+
+    tasks: bytes
+    instances: bytes
+    tries: bytes
+    at: bytes
+
+
 Record = (
     JobOpened
     | JobClosed
@@ -185,4 +197,5 @@ Record = (
     | TasksShipped
     | TasksTakenBack
     | NodeDropped
+    | TasksRepeated
 )

@@ -15,13 +15,25 @@ from hqtrio.model.worker import LossReason, WorkerConfig
 # --- facts: what a report holds
 
 
+class Note(Value, frozen=True):
+    """What a running task says to whoever listens to its job."""
+
+    task: int
+    instance: int
+    text: bytes
+
+
 class Started(Value, frozen=True, tag=1):
-    """Processes that exist now. Columns: tasks u64, instances u32, slots u32, ages f64 (s)."""
+    """Processes that exist now. Columns: tasks u64, instances u32, slots u32, ages f64 (s).
+
+    `notes` come from tasks that run, told here or before, or that are told as ended later on.
+    """
 
     tasks: bytes
     instances: bytes
     slots: bytes
     ages: bytes
+    notes: tuple[Note, ...] = ()
 
 
 class Ended(Value, frozen=True, tag=2):

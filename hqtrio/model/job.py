@@ -36,7 +36,8 @@ class ArraySpec(Value, frozen=True):
 
     `count` tasks; `ranges` name them in the order of the entries, or is empty: then numbers are
     consecutive from the job's next free one. Entries are one blob cut at `entry_ends` (uint64
-    little-endian, end offset of each entry), or absent.
+    little-endian, end offset of each entry), or absent. An array whose body has a matrix has no
+    entries of its own and consecutive numbers.
     """
 
     body: TaskBody
@@ -48,6 +49,8 @@ class ArraySpec(Value, frozen=True):
     entry_ends: bytes = b""
     group: str = ""  # name of the group in a native job file
     needs: tuple[int, ...] = ()  # earlier specs of the submit whose every task must finish first
+    each: tuple[int, ...] = ()  # earlier specs, as large: the task at the same place must finish
+    always: bool = False  # what is needed need not finish: it is enough that it ends
 
 
 class GraphTask(Value, frozen=True):

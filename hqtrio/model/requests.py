@@ -11,6 +11,7 @@ from typing import Final
 from hqtrio.errors import InputError
 from hqtrio.model.resources import (
     CPUS,
+    MEM,
     POLICY_TEXT,
     UNIT,
     Need,
@@ -18,7 +19,7 @@ from hqtrio.model.resources import (
     Request,
     Variants,
 )
-from hqtrio.units import MAX_AMOUNT, MAX_U32, format_amount, parse_amount, quote
+from hqtrio.units import MAX_AMOUNT, MAX_U32, format_amount, parse_amount, parse_mem_amount, quote
 
 __all__ = [
     "VARIANTS_MAX",
@@ -39,6 +40,7 @@ _POLICIES: Final = {text: policy for policy, text in POLICY_TEXT.items() if text
 _ALL: Final = POLICY_TEXT[Policy.ALL]
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9/]*")
 _NEED: Final = re.compile(r"\s*([0-9._]*)\s*(.*?)\s*", re.DOTALL)
+_MEM_NEED: Final = re.compile(r"\s*([0-9._]+(?:\s*[MGT]iB)?|)\s*(.*?)\s*", re.DOTALL)
 
 
 def check_resource_name(name: str) -> None:
@@ -51,21 +53,22 @@ def check_resource_name(name: str) -> None:
 
 
 def parse_need(resource: str, text: str) -> Need:
-    """Read `2`, `0.5 scatter`, `4 compact!` or `all`."""
+    """Read `2`, `0.5 scatter`, `4 compact!` or `all`; memory also as `4GiB`."""
     check_resource_name(resource)
     if text.strip() == _ALL:
         return Need(resource, 0, Policy.ALL)
-    match = _NEED.fullmatch(text)
+    is_mem = resource == MEM
+    match = (_MEM_NEED if is_mem else _NEED).fullmatch(text)
     amount_text, policy_text = match.groups() if match else ("", text)
     if not amount_text:
         found = f"token '{quote(text.strip())}'" if text.strip() else "end of input"
         raise InputError(f"Unexpected {found}: expected an amount such as 2, 0.5 compact or all")
-    amount = parse_amount(amount_text)
+    amount = parse_mem_amount(amount_text) if is_mem else parse_amount(amount_text)
     policy = _POLICIES.get(policy_text or POLICY_TEXT[Policy.COMPACT])
     if policy is None:
         raise InputError(
             f"Unexpected token '{quote(policy_text)}' in '{quote(text.strip())}':"
-            f" expected a policy ({', '.join(_POLICIES)})"
+            f" expected {'MiB, GiB, TiB or ' if is_mem else ''}a policy ({', '.join(_POLICIES)})"
         )
     if amount == 0:
         raise InputError("Zero resources cannot be requested")

@@ -12,6 +12,7 @@ from hqtrio.model.value import Value
 
 UNIT: Final = 10_000  # amount of one whole unit
 CPUS: Final = "cpus"
+MEM: Final = "mem"
 
 
 class Policy(IntEnum):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+from hqtrio.model.matrix import Matrix
+from hqtrio.model.retry import Retry
 from hqtrio.model.value import Value
 
 
@@ -74,7 +76,10 @@ class TaskBody(Value, frozen=True):
     stream_dir: str = ""
     script: bytes = b""  # handed over as a file in the task directory (job file `script:`)
     shell: tuple[bytes, ...] = ()
-    fields: tuple[str, ...] = ()  # names of matrix or entry fields usable as placeholders
+    fields: tuple[str, ...] = ()  # names in the entry that placeholders here stand for
+    fills: bool = False  # placeholders in args, env and stdin are filled as well
+    matrix: Matrix | None = None  # its combination is each task's entry
+    first_number: int = 0  # number of the task with the matrix's first combination
 
 
 class TaskSettings(Value, frozen=True):
@@ -82,3 +87,4 @@ class TaskSettings(Value, frozen=True):
 
     priority: int = 0
     crash_limit: int = DEFAULT_CRASH_LIMIT
+    retry: Retry | None = None

@@ -10,14 +10,15 @@ from typing import Final
 from hqtrio.worker.orders import TaskRan
 from hqtrio.worker.tables import Klass, LaneTask
 
-LADDER_S: Final = 1.0  # from SIGINT to SIGKILL
+GRACE_S: Final = 1.0  # from SIGINT to SIGKILL
 HOLD_BACK_S: Final = 0.5
 
 
 class Alarms:
     """Queues in order of time: every delay is the same for all members of its queue."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s = grace_s
         self._kills: deque[tuple[float, Sequence[LaneTask]]] = deque()
         self._held_back: deque[tuple[float, LaneTask, TaskRan, float]] = deque()
         self._fresh: deque[tuple[float, Klass]] = deque()
@@ -37,7 +38,7 @@ class Alarms:
 
     def interrupted(self, lane_tasks: Sequence[LaneTask], now: float) -> None:
         """These were asked to end; some time later they have to."""
-        self._kills.append((now + LADDER_S, lane_tasks))
+        self._kills.append((now + self._grace_s, lane_tasks))
 
     def to_kill(self, now: float) -> Iterator[Sequence[LaneTask]]:
         """Those whose grace is over."""

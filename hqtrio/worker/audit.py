@@ -28,6 +28,9 @@ def check(held: Holdings) -> None:
             assert group.wanted > 0, slot.number
             assert all(held.slots.get(number) is s for number, s in group.slots.items())
             assert slot.tasks or slot.held_back, f"drained slot {slot.number} is empty and open"
+    speaking = {id(task): token for token, task in held.tokens.items()}
+    known = {id(task): task.token for task in held.tasks.values() if task.token}
+    assert speaking == known, held.tokens.keys()
     _check_bodies(held)
     void = sum(1 for t in held.tasks.values() if t.slot.void)
     assert void == held.void_tasks, (void, held.void_tasks)

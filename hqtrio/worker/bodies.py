@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from hqtrio.ids import NUMBER_MASK
+from hqtrio.model.matrix import Combinations
 from hqtrio.model.task import TaskBody
 
 
@@ -19,4 +21,14 @@ class Body:
     content: TaskBody
     held: int = 0
     forgotten: bool = False
+    combinations: Combinations | None = None
     launchers: list[int] = field(default_factory=list)
+
+    def entry(self, task: int) -> bytes:
+        """The combination of a task of a matrix; nothing for any other task."""
+        if self.content.matrix is None:
+            return b""
+        if self.combinations is None:
+            self.combinations = Combinations(self.content.matrix)
+        place = (task & NUMBER_MASK) - self.content.first_number
+        return self.combinations.entry(place) if 0 <= place < self.combinations.count else b""

@@ -8,8 +8,8 @@ from typing import Final
 
 from hqtrio.errors import InputError
 from hqtrio.model.descriptors import check_descriptor, check_pool
-from hqtrio.model.resources import CPUS, UNIT, Descriptor, Pool
-from hqtrio.units import parse_amount, parse_integer, quote
+from hqtrio.model.resources import CPUS, MEM, UNIT, Descriptor, Pool
+from hqtrio.units import parse_amount, parse_integer, parse_mem_amount, quote
 from hqtrio.worker.coupling import parse_coupling
 from hqtrio.worker.hardware import without_hyper_threads
 
@@ -20,6 +20,9 @@ _TOKEN: Final = re.compile(r'\s*(?:([\[\],])|"([^"]*)"|([^\s,\[\]"]+))')
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9/]*")
 _PRODUCT: Final = re.compile(r"\s*([0-9][0-9_]*)\s*x\s*([0-9][0-9_]*)\s*")
 _CALL: Final = re.compile(r"\s*(range|sum)\s*\(([^()]*)\)\s*")
+# How HyperQueue spelled a range and a list before its releases 0.11 and 0.13.
+_OLD_RANGE: Final = re.compile(r"\s*indices\s*\(([^()]*)\)\s*")
+_OLD_LIST: Final = re.compile(r"\s*list\s*\(([^()]*)\)\s*")
 _REMEDY: Final = "use [a,b], [[a,b],[c,d]], NxM, range(A-B) or sum(X)"
 
 
@@ -52,6 +55,10 @@ def parse_definition(name: str, text: str) -> Pool:
         return _product(name, parse_integer(match[1]), parse_integer(match[2]), text)
     if match := _CALL.fullmatch(text):
         return _range(name, match[2], text) if match[1] == "range" else _sum(name, match[2])
+    if match := _OLD_RANGE.fullmatch(text):
+        return _range(name, match[1], text)
+    if match := _OLD_LIST.fullmatch(text):
+        return _listed(name, f"[{match[1]}]")
     return _listed(name, text)
 
 
@@ -128,7 +135,7 @@ def _range(name: str, bounds: str, text: str) -> Pool:
 
 
 def _sum(name: str, amount: str) -> Pool:
-    return Pool(name, (), parse_amount(amount))
+    return Pool(name, (), parse_mem_amount(amount) if name == MEM else parse_amount(amount))
 
 
 def _listed(name: str, text: str) -> Pool:

@@ -42,12 +42,22 @@ class LinkEnded:
 
 @dataclass(frozen=True, slots=True)
 class StopAsked:
-    """A signal, or whoever embeds the worker, wants it to end."""
+    """A signal, or whoever embeds the worker, wants it to end; `terminated` it is by SIGTERM."""
 
     why: str
+    terminated: bool = False
 
 
-Event = Began | LinkOpened | Heard | LinkEnded | StopAsked | Answer
+@dataclass(frozen=True, slots=True)
+class NoteAsked:
+    """Somebody on this host wants to say this to whoever listens to the token's task."""
+
+    number: int
+    token: bytes
+    text: bytes
+
+
+Event = Began | LinkOpened | Heard | LinkEnded | StopAsked | NoteAsked | Answer
 
 
 # --- effects
@@ -91,9 +101,10 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Depart:
-    """The worker has begun to end; what runs is being killed."""
+    """The worker has begun to end; what runs is being killed. `is_failure`: nobody wanted it."""
 
     why: str
+    is_failure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +115,12 @@ class Exit:
     why: str
 
 
-Effect = OpenLink | CloseLink | Say | StartLauncher | Joined | Depart | Exit | Order
+@dataclass(frozen=True, slots=True)
+class NoteJudged:
+    """The answer to NoteAsked: taken, or why not."""
+
+    number: int
+    refusal: str = ""
+
+
+Effect = OpenLink | CloseLink | Say | StartLauncher | Joined | NoteJudged | Depart | Exit | Order

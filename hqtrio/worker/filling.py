@@ -11,7 +11,7 @@ from hqtrio.worker.backlog import Run
 from hqtrio.worker.bodies import Body
 from hqtrio.worker.gangs import gang_environment, node_files
 from hqtrio.worker.holdings import Holdings
-from hqtrio.worker.launch import NotPrepared, plan_lane, use_body
+from hqtrio.worker.launch import NotPrepared, entry_values, plan_lane, use_body
 from hqtrio.worker.orders import OpenLane, Order, RunTasks
 from hqtrio.worker.tables import Klass, LaneTask, Slot
 
@@ -212,13 +212,22 @@ class Filler:
             body.launchers.append(launcher)
             held.orders.append(use_body(launcher, body, held.site))
         tasks = tuple(range(run.first, run.first + run.count))
-        entries = tuple(run.entries[run.offset : run.offset + run.count]) if run.entries else ()
+        if body.content.matrix is not None:
+            entries = tuple(body.entry(task) for task in tasks)
+        else:
+            entries = tuple(run.entries[run.offset : run.offset + run.count]) if run.entries else ()
+        values = entry_values(body, entries)
+        instances = (run.instance,) * run.count
+        tokens = held.make_tokens(tasks, run.instance)
         for index, task in enumerate(tasks):
             entry = entries[index] if entries else b""
             lane_task = LaneTask(task, run.instance, slot, launcher, body, run.priority, entry)
             held.tasks[task] = slot.tasks[task] = lane_task
+            if tokens:
+                lane_task.token = tokens[index]
+                held.tokens[lane_task.token] = lane_task
         held.orders.append(
-            RunTasks(launcher, slot.lane, body.key, tasks, (run.instance,) * run.count, entries)
+            RunTasks(launcher, slot.lane, body.key, tasks, instances, entries, tokens, values)
         )
 
     def _steal(self, klass: Klass) -> None:

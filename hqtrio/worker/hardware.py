@@ -8,9 +8,8 @@ from typing import Final
 
 from hqtrio.ids import IdArray, format_ids
 from hqtrio.model.descriptors import GROUPS_MAX
-from hqtrio.model.resources import CPUS, UNIT, Pool
+from hqtrio.model.resources import CPUS, MEM, UNIT, Pool
 
-MEM: Final = "mem"
 NVIDIA: Final = "gpus/nvidia"
 AMD: Final = "gpus/amd"
 DETECTABLE: Final = (CPUS, MEM, NVIDIA, AMD)

@@ -14,6 +14,7 @@ from hqtrio.worker.alarms import Alarms
 from hqtrio.worker.bodies import Body
 from hqtrio.worker.crew import Crew
 from hqtrio.worker.launch import Site
+from hqtrio.worker.notes import token_of
 from hqtrio.worker.orders import CloseLane, DropBody, Order
 from hqtrio.worker.recalls import Recalls
 from hqtrio.worker.reports import Reports
@@ -27,18 +28,25 @@ class Holdings:
     empty; until they are gone nothing starts.
     """
 
-    def __init__(self, reports: Reports, site: Site) -> None:
+    def __init__(self, reports: Reports, site: Site, *, grace_s: float) -> None:
         self.reports, self.site = reports, site
         self.ends_at = inf
         self.crew = Crew()
         self.recalls = Recalls()
-        self.alarms = Alarms()
+        self.alarms = Alarms(grace_s)
         self.orders: list[Order] = []
         self.classes: dict[Variants, Klass] = {}
         self.slots: dict[int, Slot] = {}
         self.tasks: dict[int, LaneTask] = {}
+        self.tokens: dict[bytes, LaneTask] = {}
         self.void_tasks = 0
         self.dirty: dict[Klass, None] = {}
+
+    def make_tokens(self, tasks: Iterable[int], instance: int) -> tuple[bytes, ...]:
+        """One for each execution; nothing where tasks cannot reach the worker."""
+        if not self.site.notify_socket:
+            return ()
+        return tuple([token_of(self.site.token_key, task, instance) for task in tasks])
 
     def mark_all(self) -> None:
         """Every class has to be looked at."""
@@ -69,6 +77,7 @@ class Holdings:
         """The task is in no lane any more."""
         slot = lane_task.slot
         del self.tasks[lane_task.task]
+        self.tokens.pop(lane_task.token, None)
         del slot.tasks[lane_task.task]
         if lane_task.limit_at:
             self.alarms.unlimit(lane_task)

@@ -22,6 +22,7 @@ from hqtrio.messages.worker import (
 )
 from hqtrio.model.task import Ending
 from hqtrio.worker import audit
+from hqtrio.worker.alarms import GRACE_S
 from hqtrio.worker.answers import Answers
 from hqtrio.worker.backlog import Run
 from hqtrio.worker.bodies import Body
@@ -29,6 +30,7 @@ from hqtrio.worker.crew import Crew
 from hqtrio.worker.filling import FRESH_S, Filler
 from hqtrio.worker.holdings import Holdings
 from hqtrio.worker.launch import Site
+from hqtrio.worker.notes import refusal_of
 from hqtrio.worker.orders import KillTasks, LauncherDied, LauncherSaid, Order, SignalTasks
 from hqtrio.worker.reports import Reports
 from hqtrio.worker.statement import state
@@ -40,8 +42,15 @@ SIGINT: Final = 2
 class Lanes:
     """What runs and waits here; `starting` as long as anything new may come."""
 
-    def __init__(self, reports: Reports, site: Site, *, zero_cost: bool = False) -> None:
-        self._held = Holdings(reports, site)
+    def __init__(
+        self,
+        reports: Reports,
+        site: Site,
+        *,
+        grace_s: float = GRACE_S,
+        zero_cost: bool = False,
+    ) -> None:
+        self._held = Holdings(reports, site, grace_s=grace_s)
         self._answers = Answers(self._held)
         self._filler = Filler(self._held, zero_cost=zero_cost)
         self._class_numbers: dict[int, Klass] = {}
@@ -226,6 +235,19 @@ class Lanes:
 
     def died(self, died: LauncherDied, now: float) -> None:
         self._answers.died(died, now)
+
+    # --- what tasks say
+
+    def note(self, token: bytes, text: bytes) -> str:
+        """Report what the token's task says, as long as it runs; else why not."""
+        held = self._held
+        lane_task = held.tokens.get(token)
+        if lane_task is None:
+            return "The task of this access key does not run any more"
+        refusal = refusal_of(text, held.reports.notes)
+        if not refusal and not lane_task.mute:
+            held.reports.note(lane_task.task, lane_task.instance, text)
+        return refusal
 
     # --- once per batch
 

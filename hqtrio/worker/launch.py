@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from hqtrio.model.fields import field_texts
 from hqtrio.model.requests import format_need
 from hqtrio.model.resources import CPUS, UNIT, Claim, Share, Variants
 from hqtrio.model.task import PinMode, Stdio, TaskBody
+from hqtrio.notifying import ACCESS_VARIABLE
 from hqtrio.placeholders import split
 from hqtrio.worker.bodies import Body
-from hqtrio.worker.orders import Field, Output, Template, UseBody
+from hqtrio.worker.orders import FIELDS, Field, Output, Template, UseBody
 
 Environment = tuple[tuple[bytes, bytes], ...]
 
@@ -29,13 +32,16 @@ class NotPrepared(Exception):
 class Site:
     """What launches depend on and the machine may not look up: this process's surroundings.
 
-    `hq` is the command for `$HQ`, one word. Task directories are made in `work_dir`.
+    `hq` is the command for `$HQ`, one word. Task directories are made in `work_dir`. Tasks reach
+    the worker at `notify_socket` (empty: not at all), with tokens that only `token_key` makes.
     """
 
     environment: Environment
     hq: bytes
     work_dir: str
     server_uid: str = ""
+    notify_socket: str = ""
+    token_key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +75,59 @@ def use_body(launcher: int, body: Body, site: Site) -> UseBody:
         "TASK_ID": Field.TASK_ID,
         "INSTANCE_ID": Field.INSTANCE_ID,
     }
+    values |= {name: FIELDS + place for place, name in enumerate(content.fields)}
     cwd = template(content.cwd or content.submit_dir, values)
     values["CWD"] = Field.CWD
+    filled = values if content.fills else {}
     return UseBody(
         launcher=launcher,
         key=body.key,
-        args=content.args,
-        env=_environment(content, site),
+        args=tuple(_filled(arg, filled) for arg in content.args),
+        env=_environment(content, site, filled),
         submit_dir=content.submit_dir,
         cwd=cwd,
         stdout=_output(content.stdout, values),
         stderr=_output(content.stderr, values),
-        stdin=content.stdin,
+        stdin=_filled(content.stdin, filled),
         task_dir_root=site.work_dir if content.task_dir else "",
         script=content.script,
     )
 
 
-def _environment(content: TaskBody, site: Site) -> Environment:
-    env = {name: value for name, value in site.environment if name not in USER_WINS}
-    env.update(content.env)
+def entry_values(body: Body, entries: Sequence[bytes]) -> tuple[tuple[bytes, ...], ...]:
+    """What the templates of a body take from each of these entries, if anything."""
+    names = body.content.fields
+    if not names:
+        return ()
+    return tuple(
+        tuple(text.encode("utf-8", "surrogatepass") for text in field_texts(entry, names))
+        for entry in entries
+    )
+
+
+def _filled(data: bytes, values: dict[str, str | int]) -> bytes | Template:
+    """The bytes, or a template if one of these placeholders is in them."""
+    if not values or b"%{" not in data:
+        return data
+    pieces = template(data.decode("utf-8", "surrogateescape"), values)
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(map(str, pieces)).encode("utf-8", "surrogateescape")
+    return pieces
+
+
+def _environment(
+    content: TaskBody, site: Site, filled: dict[str, str | int]
+) -> tuple[tuple[bytes, bytes | Template], ...]:
+    env: dict[bytes, bytes | Template] = {
+        name: value for name, value in site.environment if name not in USER_WINS
+    }
+    env.update((name, _filled(value, filled)) for name, value in content.env)
     env[b"HQ_SUBMIT_DIR"] = content.submit_dir.encode(errors="surrogateescape")
     env[b"HQ"] = site.hq
+    env.pop(ACCESS_VARIABLE, None)
+    if site.notify_socket:
+        # The launcher adds each execution's token.
+        env[ACCESS_VARIABLE] = site.notify_socket.encode(errors="surrogateescape") + b":"
     return tuple(env.items())
 
 

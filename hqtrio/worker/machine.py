@@ -35,6 +35,7 @@ from hqtrio.messages.worker import (
 )
 from hqtrio.model.worker import LossReason, OnServerLost, WorkerConfig
 from hqtrio.now import Now
+from hqtrio.worker.alarms import GRACE_S
 from hqtrio.worker.events import (
     Began,
     CloseLink,
@@ -46,6 +47,8 @@ from hqtrio.worker.events import (
     Joined,
     LinkEnded,
     LinkOpened,
+    NoteAsked,
+    NoteJudged,
     OpenLink,
     Say,
     StartLauncher,
@@ -62,6 +65,9 @@ RECONNECT_S: Final = 300.0  # how long an idle worker looks for a lost server
 RECONNECT_RETRY_S: Final = 2.0
 CONNECT_TRIES: Final = 20  # for one registration
 KILL_CAP_S: Final = 5.0  # for the tasks of a worker that ends
+KILL_S: Final = 1.0  # of this for what happens after the grace
+# Batch managers send SIGTERM this long before they end an allocation, or later.
+ALLOCATION_END_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +81,25 @@ class _End:
 
 
 class WorkerMachine:
-    """Owns everything that one worker knows. `launchers` child processes start its tasks."""
+    """Owns everything that one worker knows. `launchers` child processes start its tasks.
+
+    A task that has to end gets `grace_s` between SIGINT and SIGKILL.
+    """
 
     def __init__(
-        self, config: WorkerConfig, site: Site, *, worker_key: bytes, launchers: int
+        self,
+        config: WorkerConfig,
+        site: Site,
+        *,
+        worker_key: bytes,
+        launchers: int,
+        grace_s: float = GRACE_S,
     ) -> None:
         self._config, self._key = config, worker_key
         self._launchers = 0 if config.zero_cost else launchers
         self._reports = Reports()
-        self._lanes = Lanes(self._reports, site, zero_cost=config.zero_cost)
+        self._lanes = Lanes(self._reports, site, grace_s=grace_s, zero_cost=config.zero_cost)
+        self._kill_cap_s = max(KILL_CAP_S, grace_s + KILL_S)
         self._effects: list[Effect] = []
         self._link = 0  # connections are numbered; 0: none is open
         self._links = 0
@@ -115,8 +131,10 @@ class WorkerMachine:
             case LinkEnded(link, why, final):
                 if link == self._links:
                     self._lose_link(why, at, final=final)
-            case StopAsked(why):
-                self._end_self(0, why, at, goodbye=LossReason.CONNECTION_LOST)
+            case StopAsked(why, terminated):
+                self._end_self(0, why, at, goodbye=self._reason_of_signal(at, terminated))
+            case NoteAsked(number, token, text):
+                self._effects.append(NoteJudged(number, self._lanes.note(token, text)))
             case LauncherReady(launcher):
                 self._lanes.ready(launcher)
             case LauncherSaid():
@@ -309,7 +327,14 @@ class WorkerMachine:
             case OnServerLost.RECONNECT if not stops:
                 self._connect_at = at + RECONNECT_RETRY_S
             case _:
-                self._end_self(1, f"the server is lost: {why}", at)
+                text = why if stops else f"the server is lost: {why}"
+                self._end_self(1, text, at, wanted=stops)
+
+    def _reason_of_signal(self, at: float, terminated: bool) -> LossReason:
+        """The end of an allocation is no crash of those that run in it."""
+        if terminated and self._config.manager and self._lanes.ends_at <= at + ALLOCATION_END_S:
+            return LossReason.TIME_LIMIT_REACHED
+        return LossReason.CONNECTION_LOST
 
     def _patience_s(self) -> float:
         return self._config.idle_timeout_s or RECONNECT_S
@@ -317,7 +342,13 @@ class WorkerMachine:
     # --- the end
 
     def _end_self(
-        self, code: int, why: str, at: float, *, goodbye: LossReason | None = None
+        self,
+        code: int,
+        why: str,
+        at: float,
+        *,
+        goodbye: LossReason | None = None,
+        wanted: bool = False,
     ) -> None:
         """Kill what runs and leave; what happened before is still reported, what follows is not."""
         if self._end is not None:
@@ -325,9 +356,9 @@ class WorkerMachine:
         if self._joined and goodbye is not None:
             reports = self._reports.flush(at, window=1 << 30)
             self._say(*reports, Goodbye(goodbye))
-        self._end = _End(code, why, at + KILL_CAP_S)
+        self._end = _End(code, why, at + self._kill_cap_s)
         self._connect_at = self._lanes.ends_at = inf
-        self._effects.append(Depart(why))
+        self._effects.append(Depart(why, is_failure=bool(code) and not wanted))
         self._lanes.kill_all(at)
 
     def check(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
 
 
 class Field(IntEnum):
@@ -19,7 +20,8 @@ class Field(IntEnum):
     CWD = 2
 
 
-Template = tuple[str | int, ...]  # text, or a Field
+Template = tuple[str | int, ...]  # text, a Field, or FIELDS and more: a value of the task
+FIELDS: Final = len(Field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +39,19 @@ class Output:
 class UseBody:
     """What the tasks named with `key` share. `env` is complete but for lane and task variables.
 
-    A relative `cwd` is relative to `submit_dir`. None for an output means /dev/null.
+    A relative `cwd` is relative to `submit_dir`. None for an output means /dev/null. Words, values
+    of the environment and stdin are bytes, or templates if something is to be filled in.
     """
 
     launcher: int
     key: int
-    args: tuple[bytes, ...]
-    env: tuple[tuple[bytes, bytes], ...]
+    args: tuple[bytes | Template, ...]
+    env: tuple[tuple[bytes, bytes | Template], ...]
     submit_dir: str
     cwd: Template
     stdout: Output | None
     stderr: Output | None
-    stdin: bytes = b""
+    stdin: bytes | Template = b""
     task_dir_root: str = ""  # make a private directory in it for each execution
     script: bytes = b""
 
@@ -93,7 +96,9 @@ class CloseLane:
 
 @dataclass(frozen=True, slots=True)
 class RunTasks:
-    """Append to the lane. Each task adds HQ_JOB_ID, HQ_TASK_ID, HQ_INSTANCE_ID and HQ_ENTRY."""
+    """Append to the lane. Each task adds HQ_JOB_ID, HQ_TASK_ID, HQ_INSTANCE_ID and HQ_ENTRY, and
+    its token to HQ_ACCESS_KEY.
+    """
 
     launcher: int
     lane: int
@@ -101,6 +106,8 @@ class RunTasks:
     tasks: tuple[int, ...]
     instances: tuple[int, ...]
     entries: tuple[bytes, ...] = ()  # one per task, or nothing
+    tokens: tuple[bytes, ...] = ()  # one per task, or nothing
+    values: tuple[tuple[bytes, ...], ...] = ()  # what templates name, per task, or nothing
 
 
 @dataclass(frozen=True, slots=True)

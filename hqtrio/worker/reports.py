@@ -16,7 +16,7 @@ from math import inf
 from typing import Final
 
 from hqtrio.messages.columns import ROWS_MAX, f32, f64, i32, read_f64, u32, u64
-from hqtrio.messages.worker import Bounced, Closed, Ended, Fact, Report, Retracted, Started
+from hqtrio.messages.worker import Bounced, Closed, Ended, Fact, Note, Report, Retracted, Started
 from hqtrio.model.task import Ending
 
 WINDOW: Final = 4  # reports under way before facts begin to collect
@@ -70,6 +70,7 @@ class Reports:
         self._closed: list[int] = []
         self._bounced: dict[str, list[tuple[int, int]]] = {}
         self._retracted: list[Retracted] = []
+        self._notes: list[Note] = []
         self._kept: deque[tuple[Report, float]] = deque()
         self._seq = self._seen = 0
         self._pace_s = 0.0
@@ -142,6 +143,16 @@ class Reports:
         self._is_urgent = True
         self._retracted.append(Retracted(seq, u64(released)))
 
+    def note(self, task: int, instance: int, text: bytes) -> None:
+        """A running task has something to say."""
+        self._is_urgent = True
+        self._notes.append(Note(task, instance, text))
+
+    @property
+    def notes(self) -> int:
+        """How many notes no report holds yet."""
+        return len(self._notes)
+
     def room(self, window: int) -> int:
         """How many more ends would leave at once with at most `window` reports unseen."""
         return (window - self._seq + self._seen) * ROWS_MAX - len(self._ended.tasks)
@@ -151,6 +162,10 @@ class Reports:
     def _facts(self, now: float, begin: int) -> tuple[list[Fact], int]:
         """The next report's facts: rows of ends from `begin`, and with the last ones the rest."""
         facts: list[Fact] = []
+        if self._notes:
+            # Before every end: who waits for a job's end has heard all that its tasks said.
+            facts.append(Started(b"", b"", b"", b"", tuple(self._notes)))
+            self._notes = []
         end = min(begin + ROWS_MAX, len(self._ended.tasks))
         if end > begin:
             facts.append(self._ended.fact(begin, end, now))
@@ -185,7 +200,12 @@ class Reports:
     def pending(self) -> bool:
         """Whether there are facts that no report holds yet."""
         return bool(
-            self._ended.tasks or self._started or self._closed or self._bounced or self._retracted
+            self._ended.tasks
+            or self._started
+            or self._closed
+            or self._bounced
+            or self._retracted
+            or self._notes
         )
 
     @property
@@ -284,8 +304,8 @@ def _aged(report: Report, extra_s: float) -> Report:
     facts: list[Fact] = []
     for fact in report.facts:
         match fact:
-            case Started(tasks, instances, slots, ages):
-                facts.append(Started(tasks, instances, slots, _older(ages, extra_s)))
+            case Started(tasks, instances, slots, ages, notes):
+                facts.append(Started(tasks, instances, slots, _older(ages, extra_s), notes))
             case Ended():
                 facts.append(
                     Ended(

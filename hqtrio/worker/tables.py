@@ -20,7 +20,8 @@ class LaneTask:
     """A task that a launcher was ordered to run and that is not known to be over.
 
     `fixed`: its end was ordered, and this is how it will be reported. `mute`: nobody is to hear of
-    it any more. `retract`: the Retract that asked for it.
+    it any more. `retract`: the Retract that asked for it. `token` names this execution to the
+    processes of this host.
     """
 
     task: int
@@ -36,6 +37,7 @@ class LaneTask:
     fixed: Ending | None = None
     mute: bool = False
     retract: int = 0
+    token: bytes = b""
 
 
 @dataclass(slots=True, eq=False)

@@ -13,6 +13,7 @@ PURE_ROOMS = [
     "hqtrio.errors",
     "hqtrio.ids",
     "hqtrio.units",
+    "hqtrio.notifying",
     "hqtrio.placeholders",
     "hqtrio.now",
     *(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 
 import pytest
+
+from hqtrio import __version__
 
 HQ = [sys.executable, "-m", "hqtrio"]
 
@@ -40,6 +43,31 @@ print(code, [name for name in ("trio", "msgspec", "ssl", "hqtrio.client") if nam
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert done.stdout == "2 []\n"
+
+
+@pytest.mark.parametrize("module", ["click", "hqtrio.cli.parsing", "trio", "hqtrio.cli.job"])
+def test_ctrl_c_while_the_program_loads_ends_it_without_a_word(module, tmp_path):
+    program = f"""
+import os, runpy, signal, sys
+
+class Interrupter:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupter())
+sys.argv = ["hqtrio", "job", "list"]
+runpy.run_module("hqtrio", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "HQ_SERVER_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_a_reader_that_is_gone_ends_the_program_silently():
@@ -120,3 +148,19 @@ def test_an_output_that_cannot_be_written_is_named(mode):
 
     assert done.returncode == 1
     assert done.stderr.startswith("Cannot write the output: No space left on device\n")
+
+
+def test_a_server_without_keys_is_warned_about_and_one_that_is_away_is_named(tmp_path):
+    endpoint = {"host": "127.0.0.1", "port": 1, "secret_key": None}
+    access = {"version": __version__, "server_uid": "abc123", "client": endpoint}
+    (tmp_path / "access.json").write_text(json.dumps(access))
+
+    words = ["job", "list", "--server-dir", str(tmp_path)]
+    done = subprocess.run([*HQ, *words], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    warning, error = done.stderr.splitlines()[:2]
+    assert warning.endswith(
+        "WARN No client key: Unauthenticated and unencrypted connection to server"
+    )
+    assert error.startswith("Access token found but 127.0.0.1:1 is unreachable")

@@ -16,6 +16,7 @@ from hqtrio.messages.client import (
     JobRow,
     JobRows,
     ListJobs,
+    ListNumbers,
     ListTasks,
     ListWorkers,
     OpenJob,
@@ -23,6 +24,7 @@ from hqtrio.messages.client import (
     ServerInfo,
     SubmitPartInfo,
     Submitted,
+    TaskNumbers,
     TaskRow,
     TaskRows,
     WorkerRow,
@@ -531,10 +533,15 @@ def test_graph_tasks_in_json(hq, server):
 
 def test_task_ids(hq, server):
     rows = (job_row(1, finished=3), job_row(2))
-    ids = {1: ((9, 1, 1), (2, 1, 1), (7, 1, 1), (20, 5, 1)), 2: ()}
+    pages = {0: TaskNumbers(((9, 1), (7, 1), (20, 3)), 5), 5: TaskNumbers(((2, 1), (23, 2)))}
     server.on(ListJobs, lambda r: JobRows(rows if r.jobs.which else rows[:1], 2))
-    server.on(JobInfo, lambda r: details(rows[r.job - 1], ids=ids[r.job]))
-    server.on(ListTasks, tasks_page(TaskRow(7, 2), TaskRow(2, 2), TaskRow(8, 2)))
+
+    def numbers(request):
+        if request.states:
+            return TaskNumbers(((7, 1), (2, 1), (8, 1)))
+        return pages[request.position] if request.job == 1 else TaskNumbers(())
+
+    server.on(ListNumbers, numbers)
 
     assert hq("job", "task-ids", "1").out == "2,7,9,20-24\n"
     assert hq("job", "task-ids", "all").out == "1: 2,7,9,20-24\n2: \n"

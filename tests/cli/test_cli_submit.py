@@ -139,6 +139,11 @@ def test_every_option(submitted):
     [
         ("none", Stdio(None)),
         ("out", Stdio("out")),
+        ("./out", Stdio("out")),
+        (".//a/./b//../out", Stdio("a/b/../out")),
+        ("//x/out", Stdio("/x/out")),
+        ("./", Stdio("./")),
+        (".", Stdio(".")),
         ("out:rm-if-finished", Stdio("out", remove_if_finished=True)),
         (
             ":rm-if-finished",
@@ -175,7 +180,13 @@ def test_cpu_requests(submitted, value, need):
         (["--cwd", "%{CWD}/x", "ls"], "cannot contain the working directory placeholder `%{CWD}`."),
         (["--job", "3", "--name", "x", "ls"], "Parameter --name is not allowed when submitting"),
         (["--job", "3", "--max-fails", "1", "ls"], "Parameter --max-fails is not allowed"),
+        (["--name", "a\nb", "ls"], "name cannot have a newline or a tab"),
+        (["--name", "a\tb", "map.yaml"], "name cannot have a newline or a tab"),
+        (["a\tb"], "name cannot have a newline or a tab"),
+        (["--job", "3", "--name", "x", "--each-line", "missing", "ls"], "Parameter --name is not"),
         (["--each-line", "missing", "ls"], "Cannot read missing"),
+        (["--from-json", "deep.json", "ls"], "Could not parse JSON from deep.json: too many"),
+        (["--from-json", "lines", "ls"], "Could not parse JSON from lines"),
         (["--from-json", "map.json", "ls"], "The top element of the provided JSON file has to be"),
         (["--each-line", "lines", "--array", "7-9", "ls"], "No tasks selected"),
         (["missing.yaml"], "Cannot read missing.yaml"),
@@ -185,6 +196,7 @@ def test_what_fails_after_parsing(hq, server, tmp_path, monkeypatch, words, text
     monkeypatch.chdir(tmp_path)
     (tmp_path / "map.json").write_text("{}")
     (tmp_path / "lines").write_text("a\nb\n")
+    (tmp_path / "deep.json").write_text(100_000 * "[")
 
     result = hq("submit", *words)
 
@@ -199,7 +211,7 @@ def test_crash_limits(submitted, value):
 
 
 @pytest.mark.parametrize(
-    ("program", "name"), [("./run.sh", "run.sh"), ("/", "job"), ("..", "job"), ("a b", "a b")]
+    ("program", "name"), [("./run.py", "run.py"), ("/", "job"), ("..", "job"), ("a b", "a b")]
 )
 def test_default_names(submitted, program, name):
     assert submitted(program)[0].head.name == name
@@ -226,6 +238,16 @@ def test_json_items_become_compact_entries(submitted, tmp_path):
     assert array.count == 3
 
 
+def test_a_large_file_of_entries_is_remarked_on(submitted, tmp_path, monkeypatch):
+    monkeypatch.setattr("hqtrio.cli.entries.LARGE_BYTES", 3)
+    (tmp_path / "lines").write_text("a\nb\n")
+
+    assert (
+        "WARN Reading file lines, which is larger than"
+        in submitted("--each-line", "lines", "ls")[1].err
+    )
+
+
 def test_an_array_selects_entries_by_their_index(submitted, tmp_path):
     (tmp_path / "lines").write_text("a\nb\nc\n")
 
@@ -233,6 +255,27 @@ def test_an_array_selects_entries_by_their_index(submitted, tmp_path):
 
     assert array.ranges == ((0, 1, 1), (2, 1, 1))
     assert array.entries == b"ac"
+
+
+@pytest.mark.parametrize(
+    ("ids", "chosen"),
+    [
+        ("0-7:2", ((0, 4, 2),)),
+        ("5-100:2,0-3", ((0, 4, 1), (5, 2, 2))),
+        ("3-4,2,8-9", ((2, 3, 1),)),
+        ("1-7:2,0-6:2", ((0, 8, 1),)),
+        ("7-20:5", ((7, 1, 1),)),
+        ("0-6:3,1-7:3", ((0, 2, 1), (3, 2, 1), (6, 2, 1))),
+    ],
+)
+def test_chosen_entries_are_in_ascending_order_and_few_ranges(submitted, tmp_path, ids, chosen):
+    (tmp_path / "lines").write_text("".join(f"{number}" + "\n" for number in range(8)))
+
+    (array,) = submitted("--each-line", "lines", "--array", ids, "ls")[0].arrays
+
+    numbers = sorted(number for number in parse_ids(ids) if number < 8)
+    assert (array.ranges, array.count) == (chosen, len(numbers))
+    assert array.entries.decode() == "".join(map(str, numbers))
 
 
 def test_stdin_is_handed_over_with_a_hint(submitted, monkeypatch):
@@ -275,6 +318,8 @@ def test_server_refusals_of_an_attachment(hq, server):
         ),
         (["--cwd", "%{X}", "ls"], "Found unknown placeholder `X` in working directory path"),
         (["--array", "1-500", "ls"], "The job will create 1000 files for stdout and stderr"),
+        (["--array", "0-998:2", "ls"], "The job will create 1000 files for stdout and stderr"),
+        (["--array", "1-1000", "--stderr=none", "ls"], "The job will create 1000 files for stdout"),
         (["--env", "A=1", "--env", "A=2", "ls"], "Some environment variables were ignored"),
     ],
 )
@@ -288,6 +333,9 @@ def test_warnings(submitted, words, warning):
         ["--array", "1-3", "--stdout", "out-%{TASK_ID}", "ls"],
         ["--array", "1-3", "--stdout", "out", "--cwd", "%{TASK_ID}", "ls"],
         ["--array", "3", "--stdout", "out", "ls"],
+        ["--array", "1-3", "--stdout", "%{CWD}/out", "--cwd", "task-%{TASK_ID}", "ls"],
+        ["--array", "0-997:2", "ls"],
+        ["--array", "1-999", "--stderr=none", "ls"],
         ["--array", "1-1000", "--stdout=none", "--stderr=none", "ls"],
     ],
 )

@@ -60,6 +60,8 @@ from hqtrio.messages.client import JobRows, ListJobs, ListWorkers, SubmitJob, Su
         ("submit --weight 0.00004 ls", "Resource weight has to be positive number"),
         ("submit --weight nan ls", "'--weight <WEIGHT>': expected a number such as 2 or 0.5"),
         ("submit --weight 1_0 ls", "'--weight <WEIGHT>': expected a number such as 2 or 0.5"),
+        ("submit --job 0 job.yaml", "must lie between 1 and 4294967295"),
+        ("submit --job last ls", "invalid value 'last' for '--job <JOB>'"),
         ("submit --array 5-2 ls", "Invalid range"),
         ("submit --array 0-10,5 ls", "Ranges overlap"),
         ("submit --stdout a:b ls", "Cannot parse stream"),
@@ -183,3 +185,38 @@ def test_dashes_start_the_program(hq, server):
     (request,) = server.asked
     assert request.submit.arrays[0].body.args == (b"job.yaml",)
     assert request.submit.arrays[0].settings.priority == -1
+
+
+def chain(*texts):
+    """An error that each of the following texts has caused."""
+    first, *rest = [InputError(text) for text in texts]
+    error = first
+    for cause in rest:
+        error.__cause__, error = cause, cause
+    return first
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (["a"], "a"),
+        (["a", "b"], "a\n\nCaused by:\n    b"),
+        (["a", "b", "c"], "a\n\nCaused by:\n    0: b\n    1: c"),
+        (["cannot read x: gone", "gone"], "cannot read x: gone"),
+        (["a", "cannot read x: gone", "gone"], "a\n\nCaused by:\n    cannot read x: gone"),
+        (["a", "gone", "gone"], "a\n\nCaused by:\n    gone"),
+    ],
+)
+def test_each_cause_is_told_once(hq, server, texts, told):
+    server.refusal = chain(*texts)
+
+    assert hq("job", "list").err == f"{told}\n"
+
+
+def test_of_errors_that_happen_together_one_is_told(hq, server, monkeypatch):
+    async def both(*_):
+        raise ExceptionGroup("", [InputError("first"), ExceptionGroup("", [InputError("second")])])
+
+    monkeypatch.setattr("hqtrio.client.Client.jobs", both)
+
+    assert (hq("job", "list").code, hq("job", "list").err) == (1, "first\n")

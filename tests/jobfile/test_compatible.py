@@ -130,6 +130,11 @@ def test_multi_node_requests():
     assert array.variants == (Request(nodes=2),)
 
 
+def test_memory_has_units_of_its_own():
+    text = "array: {ids: 1, command: [a], request: [{resources: {mem: 1.5 GiB}}]}"
+    assert load(text).arrays[0].variants == (Request((Need("mem", 1536 * UNIT),)),)
+
+
 def test_null_means_absent_and_data_layer_is_accepted():
     assert load("{name: null, data_layer: true, task: [{command: [a], cwd: null}]}") == load(
         "task: [{command: [a]}]"

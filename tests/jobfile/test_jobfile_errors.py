@@ -30,7 +30,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file():
             needs: [b, bb]
             priority: high
             request: {cpus: 0.12345, gp_us: 1}
-            retry: 3
+            retry: often
           b: {needs: a, command: "x '"}
           c: {command: [x], pin: taksset, stdout: "%{FOO}/x", cwd: "%{CWD}"}
         """
@@ -49,7 +49,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file():
             "job.yaml:7:30: tasks.a.request.gp_us: Unexpected token 'gp_us': expected a resource"
             " name (a letter, then letters, digits or /)"
         ),
-        "job.yaml:8:5: tasks.a.retry: `retry` is not available in this version; remove it",
+        "job.yaml:8:12: tasks.a.retry: expected a whole number, got the text 'often'",
         (
             "job.yaml:9:26: tasks.b.command: cannot split into words: no closing quotation;"
             " quote it, or give a list"
@@ -155,7 +155,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file():
         ),
         (
             "command: a\narray: 1-3\nentries: [a]",
-            "job.yaml:7:5: tasks.a.entries: give at most one of `array` and `entries`",
+            "job.yaml:7:5: tasks.a.entries: give at most one of `array`, `entries`, `matrix`",
         ),
         (
             "command: a\nentries: []",
@@ -163,40 +163,29 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file():
         ),
         (
             "command: a\nentries: {lines: f}",
+            ("job.yaml:6:22: tasks.a.entries.lines: Cannot read f: no files can be read here"),
+        ),
+        (
+            "command: a\nwhen: alway",
             (
-                "job.yaml:6:14: tasks.a.entries: entries from a file are not available in this"
-                " version; list them here"
+                "job.yaml:6:11: tasks.a.when: expected `success`, `always`, got 'alway';"
+                " did you mean `always`?"
             ),
-        ),
-        (
-            "command: a\nentries: [{x: 1}]",
-            (
-                "job.yaml:6:15: tasks.a.entries[0]: mappings as entries are not available in this"
-                " version; use text"
-            ),
-        ),
-        (
-            "command: a\nmatrix: {x: [1]}",
-            "job.yaml:6:5: tasks.a.matrix: `matrix` is not available in this version; remove it",
-        ),
-        (
-            "command: a\nwhen: always",
-            "job.yaml:6:5: tasks.a.when: `when` is not available in this version; remove it",
         ),
         (
             "command: a\nneeds: a",
             "job.yaml:6:12: tasks.a.needs: the tasks need each other: a -> a",
         ),
         (
-            "command: a\nneeds: {b: each}",
-            (
-                "job.yaml:6:16: tasks.a.needs.b: `each` is not available in this version;"
-                " `all` waits for every task"
-            ),
-        ),
-        (
             "command: a\nneeds: {b: some}",
             "job.yaml:6:13: tasks.a.needs.b: no task is called `b`",
+        ),
+        (
+            "command: a\nneeds: {b: eech}",
+            (
+                "job.yaml:6:16: tasks.a.needs.b: expected `all`, `each`, got 'eech';"
+                " did you mean `each`?"
+            ),
         ),
         (
             "command: a\nrequest: {cpus: 0}",

@@ -94,6 +94,15 @@ class Story:
     def wait(self, seconds: float) -> None:
         self.now = Now(self.now.monotonic + seconds, self.now.wall + seconds)
 
+    def elapse(self, seconds: float) -> None:
+        """So much time passes, and the book's own deadlines with it."""
+        until = self.now.monotonic + seconds
+        while (at := self.book.next_deadline()) <= until:
+            self.wait(max(0.0, at - self.now.monotonic))
+            self.take(list(self.book.tick(self.now)))
+            self.book.check()
+        self.wait(until - self.now.monotonic)
+
     def tell(self, event) -> list:
         effects = list(self.book.handle(event, self.now))
         while self.book.next_deadline() <= self.now.monotonic + 1e-3:

@@ -106,7 +106,7 @@ def test_s7_01_s7_09_a_task_is_told_its_nodes_as_the_worker_column_shows_them(no
     assert ",".join(nodes.host(worker) for worker in sorted(workers)) in table
 
 
-def test_s103_a_killed_root_restarts_the_task_on_others(nodes):
+def test_s7_05_s103_a_killed_root_restarts_the_task_on_others(nodes):
     nodes.start()
     job = nodes.submit(2, HOLD)
     root, other = nodes.until_up(job, 0)
@@ -120,7 +120,7 @@ def test_s103_a_killed_root_restarts_the_task_on_others(nodes):
     assert nodes.task(job)["workers"] == again
 
 
-def test_s103_a_killed_node_leaves_the_task_running_on_the_rest(nodes):
+def test_s7_05_s103_a_killed_node_leaves_the_task_running_on_the_rest(nodes):
     nodes.start()
     job = nodes.submit(3, HOLD)
     root, second, third = nodes.until_up(job, 0)
@@ -139,7 +139,7 @@ def test_s103_a_killed_node_leaves_the_task_running_on_the_rest(nodes):
     nodes.cluster.wait_counts(after, finished=1)
 
 
-def test_s102_cancel_frees_all_nodes_and_the_next_task_has_them(nodes):
+def test_s7_04_s102_cancel_frees_all_nodes_and_the_next_task_has_them(nodes):
     nodes.start()
     first, second = nodes.submit(3, HOLD), nodes.submit(3, "true")
     assert len(nodes.until_up(first, 0)) == 3
@@ -165,3 +165,46 @@ def test_s7_02_s101_idle_workers_leave_but_not_while_the_task_runs(nodes):
     ends = [worker["ended"]["at"] for worker in nodes.rows("--all")]
     assert len(ends) == 3
     assert min(ends) > row["finished_at"]
+
+
+def test_s7_01_s7_03_s7_10_too_few_nodes_are_explained_and_more_of_them_are_all_listed(nodes):
+    """Two of one group and one of another are no three nodes; the group grows, and the task runs
+    to its bad end on three."""
+    job = nodes.submit(3, "exit 1")
+    begun = [
+        nodes.cluster.start(
+            "worker", "start", "--cpus", "1", "--group", group, "--detect-resources", "none",
+            name=f"worker{n}",
+        )
+        for n, group in enumerate("AAB")
+    ]  # fmt: skip
+    nodes.cluster.run("worker", "wait", "3")
+    assert "nodes: 3" in nodes.cluster.run("job", "info", str(job)).stdout
+    explained = nodes.cluster.run("task", "explain", str(job), "0").stdout
+    cells = [line.split("|")[1:-1] for line in explained.splitlines() if line.startswith("|")][1:]
+    told = sorted([cell.strip() for cell in row[1:]] for row in cells)
+    assert told == [
+        ["No", "0", "nodes", "group size 1", "3"],
+        ["No", "0", "nodes", "group size 2", "3"],
+        ["No", "0", "nodes", "group size 2", "3"],
+    ]
+    assert nodes.cluster.counts(job) == {"waiting": 1}
+    nodes.cluster.start_worker("--cpus", "1", "--group", "A", name="more")
+    nodes.cluster.wait_counts(job, failed=1)
+    workers = nodes.task(job)["workers"]
+    groups = {row["id"]: row["configuration"]["group"] for row in nodes.rows()}
+    assert [groups[worker] for worker in workers] == ["A", "A", "A"]
+    assert len(set(workers)) == 3
+    assert all(process.poll() is None for process in begun)
+
+
+def test_s7_13_a_job_file_asks_for_nodes(nodes):
+    nodes.start()
+    (nodes.cluster.work / "job.toml").write_text(
+        "[[task]]\ncommand = ['sh', '-c', 'echo $HQ_NUM_NODES; test -d $HQ_TASK_DIR']\n"
+        "[[task.request]]\nn_nodes = 2\n"
+    )
+    nodes.cluster.run("job", "submit-file", "job.toml")
+    nodes.cluster.run("job", "wait", "1")
+    assert nodes.cluster.counts(1) == {"finished": 1}
+    assert nodes.cluster.run("job", "cat", "1", "stdout").stdout == "2\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from process_cluster import processes_with, wait_until
 
-from hqtrio.jobfile import load_jobfile
+from hqtrio.cli.jobfiles import read_jobfile
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "jobs"
 
@@ -77,17 +77,44 @@ def test_a_bad_job_file_says_where_and_changes_nothing(cluster):
 
 def nodes_of(example: Path) -> int:
     """How many workers its largest task takes at once."""
-    job = load_jobfile(example.read_bytes(), filename=example.name, submit_dir="/", key=b"")
+    job = read_jobfile(str(example))
     alike = [array.variants for array in job.arrays] + list(job.graph.variants if job.graph else ())
     return max(request.nodes for variants in alike for request in variants)
 
 
-@pytest.mark.parametrize("example", sorted(CONFIGS.iterdir()), ids=lambda path: path.name)
+# What some of the examples leave in their directory: file, lines that must be in it.
+SHOWN = {
+    "matrix.yaml": [
+        ("deep net/0.1/2.txt", '{"model":"deep net","rate":0.1,"seed":2}'),
+        ("constant/0/0.txt", "constant at 0, seed 0:"),
+        ("tree/0.01/2.txt", "tree at 0.01, seed 2:"),
+    ],
+    "entries.yaml": [
+        ("pear.txt", "12 pears, from 1"),
+        ("4.stdout", "the line is: two words"),
+        ("6.stdout", "large has size 10000"),
+        ("9.stdout", "Washington, D.C. (US) lies at 7 m"),
+    ],
+    "each.yaml": [("report.txt", "1110 a"), ("report.txt", "1110 b")],
+    "always.yaml": [("result.txt", "part 3")],
+    "retry.yaml": [("3.stdout", "done at try 2")],
+    "inputs.yaml": [("Grace.txt", "Dear Grace,\n"), ("sorted.txt", "1\n2\n3\n")],
+    "array-compatible.yaml": [("20.txt", "20 is green")],
+}
+MISSING = {"matrix.yaml": ["linear/0.01", "tree/0.1/3.txt"], "always.yaml": ["scratch"]}
+EXAMPLES = sorted(path for path in CONFIGS.iterdir() if path.is_file())
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_job_runs_to_its_end(cluster, example):
     """On this machine alone, unless a task takes several workers."""
     nodes = nodes_of(example)
     if nodes <= 1:
         cluster.run("run", str(example))
+        outputs = cluster.work / "job-1"
+        for name, text in SHOWN.get(example.name, []):
+            assert text in (outputs / name).read_text()
+        assert not [name for name in MISSING.get(example.name, []) if (outputs / name).exists()]
         return
     cluster.start_server()
     for number in range(nodes):

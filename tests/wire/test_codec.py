@@ -27,6 +27,7 @@ from hqtrio.messages.client import (
     ServerInfo,
     SubmitJob,
     TaskExplained,
+    TaskNotice,
     TimeCondition,
     Which,
     WorkerFit,
@@ -39,7 +40,9 @@ from hqtrio.messages.worker import (
     Grant,
     Heartbeat,
     HeldSlot,
+    Note,
     Report,
+    Started,
     ToWorker,
 )
 from hqtrio.model.job import ArraySpec, JobHead, Submit
@@ -66,20 +69,23 @@ TAGS = {
     "Request": (
         "ServerInfo 1 StopServer 2 SubmitJob 3 SubmitBegin 4 SubmitPart 5 SubmitCommit 6 OpenJob 7 "
         "CloseJobs 8 CancelJobs 9 ForgetJobs 10 ListJobs 11 JobInfo 12 ListTasks 13 Watch 14 "
-        "ListWorkers 15 StopWorkers 16 WatchWorkers 17 ExplainTask 18"
+        "ListWorkers 15 StopWorkers 16 WatchWorkers 17 ExplainTask 18 ListNumbers 19"
     ),
     "Response": (
         "Failure 1 Done 2 ServerDetails 3 Submitted 4 Verdicts 5 Forgotten 6 JobRows 7 "
         "JobDetails 8 TaskRows 9 WorkerRows 10 JobNotice 11 WorkerNotice 12 "
-        "TaskExplained 13"
+        "TaskExplained 13 TaskNotice 14 TaskNumbers 15"
     ),
     "Condition": "TimeCondition 1 AmountCondition 2 NodesCondition 3",
 }
 
 
+TAGS["AnyRequest"] = f"{TAGS['Request']} DebugDump 20"
+
+
 @pytest.mark.parametrize("union", TAGS)
 def test_tags_are_only_ever_appended(union: str) -> None:
-    module: ModuleType = client if union in ("Request", "Response", "Condition") else worker
+    module: ModuleType = client if hasattr(client, union) else worker
     members = get_args(getattr(module, union))
     words = TAGS[union].split()
     promised = dict(zip(words[::2], words[1::2], strict=True))
@@ -107,6 +113,12 @@ GOLDEN = [
         [Report(1, (Ended(*[b"a"] * 9, texts=((0, "é"),)),))],
         "81830201818b024161416141614161416141614161416141618182" + "0062c3a9",
     ),
+    (
+        FROM_WORKER,
+        [Report(2, (Started(b"", b"", b"", b"", (Note(5, 1, b"hi"),)),))],
+        "8183020281860140404040818305014268" + "69",
+    ),
+    (SAID, [Said(0, TaskNotice(1, 2, 3, b"hi"))], "818200850e01020342" + "6869"),
     (TO_WORKER, [Drain(b""), Drain(b"\1", 2)], "8283094000830941" + "0102"),
     (TO_WORKER, [Grant(5, 1, 0, Claim(), ("a.x", "b"))], "818606050100818082" + "63612e786162"),
     (
@@ -123,8 +135,8 @@ GOLDEN = [
         SAID,
         [Said(2, TaskExplained(1, 5, 2, 1, ONE_CPU, 3, (WorkerFit(4, (CONDITIONS,)),)))],
         (
-            "818202890d010502018184818364637075731927100000fb0000000000000000192710038182048183"
-            "8301fb4000000000000000f6840264637075731927100083030201f4"
+            "8182028c0d010502018184818364637075731927100000fb0000000000000000192710038182048183"
+            "8301fb4000000000000000f6840264637075731927100083030201f400f660"
         ),
     ),
 ]

@@ -107,6 +107,7 @@ class Running:
             self.server.connect,
             heartbeat_s=8.0,
             on_joined=lambda worker, _: self.joined.append(worker),
+            on_judged=lambda number, refusal: None,
         )
         self.ended.append(await supervisor.run())
         self.over.set()

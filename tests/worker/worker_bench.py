@@ -25,6 +25,7 @@ from hqtrio.model.resources import CPUS, UNIT, Claim, Descriptor, Need, Request,
 from hqtrio.model.task import Ending, Stdio, TaskBody
 from hqtrio.model.worker import WorkerConfig
 from hqtrio.now import Now
+from hqtrio.worker.alarms import GRACE_S
 from hqtrio.worker.events import Began, Effect, Event, Heard, LinkOpened, Say, StartLauncher
 from hqtrio.worker.launch import Site
 from hqtrio.worker.machine import WorkerMachine
@@ -34,7 +35,9 @@ ONE = (Request((Need(CPUS, UNIT),)),)
 TWO = (Request((Need(CPUS, 2 * UNIT),)),)
 BODY = TaskBody((b"true",), (), "/here", Stdio("out"), Stdio("err"), "/here")
 CONFIG = WorkerConfig("node", "node", "/work", "default", Descriptor((single_pool(CPUS, ("0",)),)))
-SITE = Site(((b"PATH", b"/bin"),), b"/bin/hqtrio", "/work")
+SITE = Site(
+    ((b"PATH", b"/bin"),), b"/bin/hqtrio", "/work", notify_socket="/tmp/s", token_key=b"k" * 16
+)
 
 
 def t(number: int) -> int:
@@ -124,11 +127,22 @@ class Bench:
     """Steps the machine as its actor does: events, alarms, end of batch."""
 
     def __init__(
-        self, *, launchers: int = 1, at: float = 100.0, joined: bool = True, **config: object
+        self,
+        *,
+        launchers: int = 1,
+        at: float = 100.0,
+        joined: bool = True,
+        site: Site = SITE,
+        grace_s: float = GRACE_S,
+        **config: object,
     ) -> None:
         settings = {name: getattr(CONFIG, name) for name in CONFIG.__struct_fields__}
         self.machine = WorkerMachine(
-            WorkerConfig(**{**settings, **config}), SITE, worker_key=b"key", launchers=launchers
+            WorkerConfig(**{**settings, **config}),
+            site,
+            worker_key=b"key",
+            launchers=launchers,
+            grace_s=grace_s,
         )
         self.at = at
         self.told = Told()

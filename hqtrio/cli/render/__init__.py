@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Collection, Mapping, Sequence
 from typing import Protocol, TextIO
 
-from hqtrio.cli.render.reports import JobReport, TaskIds, TaskList
+from hqtrio.cli.render.plan import JobPlan
+from hqtrio.cli.render.reports import JobReport, TaskIds, TaskWriter
 from hqtrio.client.views import Task
 from hqtrio.messages.client import JobRow, ServerDetails, TaskExplained, WorkerRow
 from hqtrio.model.job import JobState
@@ -33,16 +34,18 @@ class Renderer(Protocol):
 
     def job_summary(self, counts: Mapping[JobState, int]) -> None: ...
 
-    def job_info(self, reports: Sequence[JobReport], *, now: float) -> None: ...
+    async def job_info(self, reports: AsyncIterable[JobReport], *, now: float) -> None:
+        """Print them one after another, as they come."""
+        ...
 
-    def run_result(self, report: JobReport, *, now: float) -> None:
+    async def run_result(self, report: JobReport, *, now: float) -> None:
         """Print how a job that ran here has ended, failed tasks and where their outputs lie."""
         ...
 
     def task_ids(self, ids: TaskIds) -> None: ...
 
-    def tasks(self, tasks: TaskList, *, now: float) -> bool:
-        """Print them; True if an error text had to be shortened."""
+    def task_writer(self, jobs: Collection[int], *, verbose: bool, now: float) -> TaskWriter:
+        """Prints tasks of these jobs as they come."""
         ...
 
     def task_info(self, tasks: Sequence[Task], *, verbose: bool, now: float) -> bool:
@@ -50,6 +53,8 @@ class Renderer(Protocol):
         ...
 
     def explanation(self, explained: TaskExplained) -> None: ...
+
+    def plan(self, plan: JobPlan) -> None: ...
 
     def raw(self) -> None:
         """Take note that the command writes its data by itself."""

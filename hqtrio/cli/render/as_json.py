@@ -2,55 +2,39 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, TextIO
 
-from hqtrio.cli.render.reports import JobReport, TaskIds, TaskList
+from hqtrio.cli.render.json_text import Array, indented, json_text
+from hqtrio.cli.render.json_values import (
+    condition_json,
+    description_json,
+    descriptor_json,
+    job_json,
+    retry_json,
+    task_json,
+    worker_json,
+)
+from hqtrio.cli.render.plan import JobPlan, plan_json
+from hqtrio.cli.render.reports import JobReport, TaskIds
 from hqtrio.cli.render.wording import (
     JOB_STATES,
-    arguments,
-    crash_limit_text,
     rfc3339,
-    text_of,
-    total,
 )
-from hqtrio.client.views import Task, resolve
+from hqtrio.client.views import Task
 from hqtrio.ids import IdArray
 from hqtrio.messages.client import (
-    AmountCondition,
     ArrayPart,
-    Condition,
     JobDetails,
     JobRow,
-    NodesCondition,
     ServerDetails,
-    SubmitPartInfo,
     TaskExplained,
-    TimeCondition,
     WorkerRow,
 )
 from hqtrio.model.job import JobState
-from hqtrio.model.resources import Descriptor, Policy, Pool, Request, Variants
-from hqtrio.model.task import PinMode, Stdio, TaskBody, TaskSettings, TaskState
-from hqtrio.model.worker import OnServerLost
-
-Json = dict[str, Any]
-
-_POLICIES = {
-    Policy.COMPACT: "Compact",
-    Policy.FORCE_COMPACT: "ForceCompact",
-    Policy.TIGHT: "Tight",
-    Policy.FORCE_TIGHT: "ForceTight",
-    Policy.SCATTER: "Scatter",
-}
-_PINS = {PinMode.NONE: None, PinMode.TASKSET: "taskset", PinMode.OMP: "openmp"}
-_LOST = {
-    OnServerLost.STOP: "stop",
-    OnServerLost.FINISH_RUNNING: "finish-running",
-    OnServerLost.RECONNECT: "reconnect",
-}
-_MANAGERS = {"PBS": "PBS", "SLURM": "Slurm"}
+from hqtrio.model.resources import Descriptor
 
 
 class JsonRenderer:
@@ -59,10 +43,14 @@ class JsonRenderer:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._printed = False
+        self._incomplete = False
+
+    def _complete(self) -> None:
+        self._out.write("\n")
+        self._printed, self._incomplete = True, False
 
     def _print(self, value: object) -> None:
-        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-        self._out.write(f"{text}\n")
+        self._out.write(f"{json_text(value)}\n")
         self._printed = True
 
     def server(self, details: ServerDetails, *, started: bool) -> None:
@@ -82,16 +70,16 @@ class JsonRenderer:
         )
 
     def workers(self, rows: Sequence[WorkerRow]) -> None:
-        self._print([_worker(row, with_runtime=False) for row in rows])
+        self._print([worker_json(row, with_runtime=False) for row in rows])
 
     def worker_info(self, rows: Sequence[WorkerRow]) -> None:
-        self._print([_worker(row, with_runtime=True) for row in rows])
+        self._print([worker_json(row, with_runtime=True) for row in rows])
 
     def worker_started(self, row: WorkerRow) -> None:
-        self._print(_worker(row, with_runtime=False))
+        self._print(worker_json(row, with_runtime=False))
 
     def hardware(self, descriptor: Descriptor) -> None:
-        self._print(_descriptor(descriptor))
+        self._print(descriptor_json(descriptor))
 
     def submitted(self, job: int) -> None:
         self._print({"id": job})
@@ -100,7 +88,7 @@ class JsonRenderer:
         self._print({"id": job})
 
     def jobs(self, rows: Sequence[JobRow], *, total: int, verbose: bool) -> None:
-        self._print([_job(row) for row in rows])
+        self._print([job_json(row) for row in rows])
 
     def job_summary(self, counts: Mapping[JobState, int]) -> None:
         value = {
@@ -110,21 +98,29 @@ class JsonRenderer:
         }
         self._print(value)
 
-    def job_info(self, reports: Sequence[JobReport], *, now: float) -> None:
-        self._print([_job_details(report) for report in reports])
+    async def job_info(self, reports: AsyncIterable[JobReport], *, now: float) -> None:
+        self._incomplete = True
+        jobs = Array(self._out, 0)
+        async for report in reports:
+            jobs.begin()
+            await _write_details(self._out, report, 1)
+        jobs.close()
+        self._complete()
 
-    def run_result(self, report: JobReport, *, now: float) -> None:
-        self._print(_job_details(report))
+    async def run_result(self, report: JobReport, *, now: float) -> None:
+        self._incomplete = True
+        await _write_details(self._out, report, 0)
+        self._complete()
 
     def task_ids(self, ids: TaskIds) -> None:
         self._print({str(job): list(numbers) for job, numbers in ids.jobs.items()})
 
-    def tasks(self, tasks: TaskList, *, now: float) -> bool:
-        self._print({str(job): [_task(task) for task in rows] for job, rows in tasks.jobs.items()})
-        return False
+    def task_writer(self, jobs: Collection[int], *, verbose: bool, now: float) -> _TaskLists:
+        self._incomplete = True
+        return _TaskLists(self._out, jobs, self._complete)
 
     def task_info(self, tasks: Sequence[Task], *, verbose: bool, now: float) -> bool:
-        self._print([_task(task) for task in tasks])
+        self._print([task_json(task) for task in tasks])
         return False
 
     def explanation(self, explained: TaskExplained) -> None:
@@ -138,20 +134,29 @@ class JsonRenderer:
                         {
                             "worker_id": fit.worker,
                             "variants": [
-                                [_condition(one) for one in conditions]
+                                [condition_json(one) for one in conditions]
                                 for conditions in fit.variants
                             ],
                         }
                         for fit in explained.workers
                     ],
+                    **retry_json(explained.tries, explained.retry_at),
                 },
             }
         )
+
+    def plan(self, plan: JobPlan) -> None:
+        self._print(plan_json(plan))
 
     def raw(self) -> None:
         self._printed = True
 
     def error(self, text: str) -> None:
+        if self._incomplete:
+            # What is printed can only be given up; another value behind it would not be read.
+            self._out.write("\n")
+            sys.stderr.write(f"{text}\n")
+            return
         self._print({"error": text})
 
     def finish(self) -> None:
@@ -159,235 +164,101 @@ class JsonRenderer:
             self._print({})
 
 
-# --- workers
+class _TaskLists:
+    """Tasks of each job in a list of its own, printed as they come."""
+
+    def __init__(self, out: TextIO, jobs: Collection[int], complete: Callable[[], None]) -> None:
+        self._out = out
+        self._jobs = iter(jobs)
+        self._complete = complete
+        self._job: int | None = None
+        self._tasks: Array | None = None
+
+    def add(self, job: int, tasks: Sequence[Task]) -> None:
+        while self._job != job:
+            self._next(next(self._jobs))
+        assert self._tasks is not None
+        self._tasks.add([task_json(task) for task in tasks])
+
+    def close(self) -> bool:
+        for job in self._jobs:
+            self._next(job)
+        if self._tasks is None:
+            self._out.write("{}")
+        else:
+            self._tasks.close()
+            self._out.write("\n}")
+        self._complete()
+        return False
+
+    def _next(self, job: int) -> None:
+        if self._tasks is None:
+            self._out.write("{")
+        else:
+            self._tasks.close()
+            self._out.write(",")
+        self._out.write(f'\n  "{job}": ')
+        self._job, self._tasks = job, Array(self._out, 1)
 
 
-def _worker(row: WorkerRow, *, with_runtime: bool) -> Json:
-    config = row.config
-    manager = _MANAGERS.get(config.manager)
-    return {
-        "id": row.id,
-        "configuration": {
-            "heartbeat_interval": config.heartbeat_s,
-            "idle_timeout": config.idle_timeout_s,
-            "time_limit": config.time_limit_s,
-            "work_dir": config.work_dir,
-            "hostname": config.hostname,
-            "group": config.group,
-            "listen_address": config.listen_address,
-            "resources": _descriptor(config.descriptor),
-            "on_server_lost": _LOST[config.on_server_lost],
-            "min_utilization": config.min_utilization,
-        },
-        "allocation": {"manager": manager, "id": config.manager_job_id} if manager else None,
-        "runtime_info": _runtime(row) if with_runtime else None,
-        "last_task_started": None
-        if row.last_task is None or row.last_task_at is None
-        else {
-            "task_id": {"job_id": row.last_task >> 32, "job_task_id": row.last_task & 0xFFFFFFFF},
-            "time": rfc3339(row.last_task_at),
-        },
-        "started": rfc3339(row.started_at),
-        "ended": None if row.ended_at is None else {"at": rfc3339(row.ended_at)},
-    }
-
-
-def _runtime(row: WorkerRow) -> Json | None:
-    if row.ended_at is not None:
-        return None
-    if row.multi_node is not None:
-        return {"MultiNodeTask": {"main_node": row.multi_node}}
-    return {
-        "SingleNodeTasks": {
-            "assigned_tasks": row.assigned_tasks,
-            "running_tasks": row.running_tasks,
-            "is_reserved": row.is_reserved,
-        }
-    }
-
-
-def _descriptor(descriptor: Descriptor) -> Json:
-    return {
-        "resources": [_pool(pool) for pool in descriptor.pools],
-        "coupling": {
-            "weights": [
-                {
-                    "resource1_idx": link.pool1,
-                    "group1_idx": link.group1,
-                    "resource2_idx": link.pool2,
-                    "group2_idx": link.group2,
-                    "weight": link.weight,
-                }
-                for link in descriptor.coupling
-            ]
-        },
-    }
-
-
-def _pool(pool: Pool) -> Json:
-    if not pool.groups:
-        return {"name": pool.resource, "kind": "sum", "size": pool.size}
-    if len(pool.groups) > 1:
-        groups = [list(group) for group in pool.groups]
-        return {"name": pool.resource, "kind": "groups", "groups": groups}
-    labels = pool.groups[0]
-    if pool.is_range:
-        start, end = int(labels[0]), int(labels[-1])
-        return {"name": pool.resource, "kind": "range", "start": start, "end": end}
-    return {"name": pool.resource, "kind": "list", "values": list(labels)}
-
-
-# --- jobs
-
-
-def _job(row: JobRow) -> Json:
-    counts = row.counts
-    return {
-        "id": row.id,
-        "name": row.name,
-        "task_count": total(counts),
-        "is_open": row.is_open,
-        "cancel_reason": row.cancel_reason,
-        "task_stats": {
-            "running": counts.running,
-            "finished": counts.finished,
-            "failed": counts.failed,
-            "canceled": counts.cancelled,
-            "aborted": counts.aborted,
-            "waiting": counts.waiting,
-        },
-    }
-
-
-def _job_details(report: JobReport) -> Json:
+async def _write_details(out: TextIO, report: JobReport, depth: int) -> None:
+    """One job, at a depth of nesting; its tasks come last, page by page."""
     details = report.details
     finished = details.finished_at
-    return {
-        "info": _job(details.row),
+    head: dict[str, Any] = {
+        "info": job_json(details.row),
         "max_fails": details.max_fails,
         "started_at": rfc3339(details.submitted_at),
         "finished_at": None if finished is None else rfc3339(finished),
-        "submits": _submits(report),
-        "tasks": [_task(task) for task in report.tasks],
     }
+    inner = "\n" + "  " * (depth + 1)
+    out.write(indented(json_text(head), depth)[: -len(inner) + 1])
+    out.write(f',{inner}"submits": ')
+    await _write_submits(out, report, depth + 1)
+    out.write(f',{inner}"tasks": ')
+    tasks = Array(out, depth + 1)
+    async with aclosing(report.tasks()) as pages:
+        async for page in pages:
+            tasks.add([task_json(task) for task in page])
+    tasks.close()
+    out.write("\n" + "  " * depth + "}")
 
 
-def _submits(report: JobReport) -> list[Json]:
+async def _write_submits(out: TextIO, report: JobReport, depth: int) -> None:
     details = report.details
-    in_arrays = [IdArray(part.ranges) for submit in details.submits for part in submit.arrays]
-    graph_tasks = iter(
-        task for task in report.tasks if not any(task.number in numbers for numbers in in_arrays)
-    )
-    return [_submit(details, submit, graph_tasks) for submit in details.submits]
+    submits = Array(out, depth)
+    async with aclosing(_graph_tasks(report)) as tasks:
+        for submit in details.submits:
+            arrays = [_array(details, part) for part in submit.arrays]
+            if len(arrays) == 1 and not submit.graph_tasks:
+                submits.add([{"array": arrays[0]}])
+                continue
+            submits.begin()
+            out.write("{\n" + "  " * (depth + 2) + '"graph": ')
+            graph = Array(out, depth + 2)
+            graph.add(arrays)
+            for _ in range(submit.graph_tasks):
+                task = await anext(tasks, None)
+                if task is None:
+                    break
+                body, variants, settings = task.body, task.variants, task.settings
+                graph.add([description_json(details.row.id, body, variants, settings)])
+            graph.close()
+            out.write("\n" + "  " * (depth + 1) + "}")
+    submits.close()
 
 
-def _submit(details: JobDetails, submit: SubmitPartInfo, graph_tasks: Any) -> Json:
-    arrays = [_array(details, part) for part in submit.arrays]
-    if len(arrays) == 1 and not submit.graph_tasks:
-        return {"array": arrays[0]}
-    rows = [
-        _description(details.row.id, task.body, task.variants, task.settings)
-        for _, task in zip(range(submit.graph_tasks), graph_tasks, strict=False)
-    ]
-    return {"graph": arrays + rows}
+async def _graph_tasks(report: JobReport) -> AsyncGenerator[Task, None]:
+    """Tasks that belong to no array, by number."""
+    submits = report.details.submits
+    in_arrays = [IdArray(part.ranges) for submit in submits for part in submit.arrays]
+    async with aclosing(report.tasks()) as pages:
+        async for page in pages:
+            for task in page:
+                if not any(task.number in numbers for numbers in in_arrays):
+                    yield task
 
 
-def _array(details: JobDetails, part: ArrayPart) -> Json:
-    return _description(details.row.id, part.body, part.variants, part.settings)
-
-
-def _description(job: int, body: TaskBody, variants: Variants, settings: TaskSettings) -> Json:
-    paths = resolve(body, {"JOB_ID": str(job)})
-    return {
-        "program": {
-            "args": arguments(body.args),
-            "env": {text_of(key): text_of(value) for key, value in body.env},
-            "cwd": paths.cwd,
-            "stdout": _stdio(body.stdout, paths.stdout),
-            "stderr": _stdio(body.stderr, paths.stderr),
-        },
-        "resources": [_request(variant) for variant in variants],
-        "pin_mode": _PINS[body.pin],
-        "priority": settings.priority,
-        "time_limit": body.time_limit_s or None,
-        "task_dir": body.task_dir,
-        "crash_limit": crash_limit_text(settings.crash_limit),
-    }
-
-
-def _stdio(stdio: Stdio, path: str | None) -> str | None:
-    return "<pipe>" if stdio.stream else path
-
-
-def _request(request: Request) -> Json:
-    return {
-        "n_nodes": request.nodes,
-        "min_time": request.time_s,
-        "weight": request.weight,
-        "resources": [
-            {
-                "resource": need.resource,
-                "request": "All"
-                if need.policy is Policy.ALL
-                else {_POLICIES[need.policy]: need.amount},
-            }
-            for need in request.needs
-        ],
-    }
-
-
-# --- tasks
-
-
-def _task(task: Task) -> Json:
-    row, state = task.row, task.state
-    value: Json = {"id": task.number, "state": _state(state)}
-    paths = task.paths
-    if paths is not None:
-        value["cwd"] = paths.cwd
-        value["stdout"] = _stdio(task.body.stdout, paths.stdout)
-        value["stderr"] = _stdio(task.body.stderr, paths.stderr)
-    if row.started_at is not None and state in _SHOWS_START:
-        value["started_at"] = rfc3339(row.started_at)
-        if task.is_multi_node:
-            value["workers"] = list(row.workers)
-        else:
-            value["worker"] = row.workers[0]
-    if state in (TaskState.FINISHED, TaskState.FAILED):
-        if row.ended_at is not None:
-            value["finished_at"] = rfc3339(row.ended_at)
-        if row.started_at is not None:
-            value["cpu_time"] = row.cpu_s
-            value["peak_memory"] = None if row.peak_kib is None else row.peak_kib * 1024
-    if state is TaskState.FAILED:
-        value["error"] = row.error
-    return value
-
-
-_SHOWS_START = (TaskState.RUNNING, TaskState.FINISHED, TaskState.FAILED)
-
-
-def _state(state: TaskState) -> str:
-    return "canceled" if state is TaskState.CANCELLED else state.name.lower()
-
-
-def _condition(condition: Condition) -> Json:
-    match condition:
-        case TimeCondition(time_s, remaining_s):
-            remaining = None if remaining_s is None else _time(remaining_s)
-            return {"Time": {"min_time": _time(time_s), "remaining_time": remaining}}
-        case AmountCondition(resource, amount, size):
-            # A request for all is one for at least the smallest amount.
-            words = {
-                "resource": resource,
-                "request_amount": amount or 1,
-                "worker_amount": size,
-            }
-            return {"Resources": words}
-        case NodesCondition(nodes, group_size):
-            return {"WorkerGroup": {"n_nodes": nodes, "group_size": group_size}}
-
-
-def _time(seconds: float) -> Json:
-    secs, nanos = divmod(round(seconds * 1e9), 1_000_000_000)
-    return {"secs": secs, "nanos": nanos}
+def _array(details: JobDetails, part: ArrayPart) -> dict[str, Any]:
+    value = description_json(details.row.id, part.body, part.variants, part.settings)
+    return {**value, "group": part.group} if part.group else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from hqtrio.cli.render.wording import date
 from hqtrio.ids import IdArray, format_ids, format_task, task_id
 from hqtrio.messages.client import (
     AmountCondition,
@@ -22,13 +23,22 @@ def sentences(explained: TaskExplained) -> tuple[str, str]:
     """Whether the task may start, and where it could."""
     task = f"Task {format_task(task_id(explained.job, explained.number))}"
     needs, unfinished = explained.needs, explained.unfinished
-    if unfinished:
+    if explained.retry_at is not None:
+        ready = (
+            f"has failed {_times(explained.tries)} and waits until {date(explained.retry_at)}"
+            f" for its next try. It failed with: {explained.error}"
+        )
+    elif unfinished:
         ready = f"is not ready to run, because {unfinished}/{needs} dependencies are not finished."
     elif needs:
         ready = f"is ready to run because its all {needs} dependencies are finished."
     else:
         ready = "is ready to run because it has no dependencies."
     return f"{task} {ready}", _where([fit.worker for fit in explained.workers if fit.enabled])
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _where(workers: list[int]) -> str:

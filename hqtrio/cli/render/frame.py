@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Final, NamedTuple, TextIO
+
+# A table of more rows than this is printed as they come; only its first rows set the widths.
+HELD_ROWS_MAX: Final = 10_000
 
 RESET = "\x1b[0m"
 BOLD = "\x1b[1m"
@@ -15,8 +18,7 @@ MAGENTA = "\x1b[35m"
 CYAN = "\x1b[36m"
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """Text, perhaps of several lines, perhaps in colour."""
 
     text: str
@@ -27,9 +29,7 @@ class Cell:
 def horizontal(header: Sequence[str], rows: Sequence[Sequence[Cell | str]], *, colors: bool) -> str:
     """A table with a header row; without rows the header and its two rules remain."""
     body = [[_cell(cell) for cell in row] for row in rows]
-    # A column is aligned as its values are, its header included.
-    right = [bool(body) and body[0][at].right for at in range(len(header))]
-    head = [Cell(name, BOLD, right[at]) for at, name in enumerate(header)]
+    head = _head(header, body)
     widths = _widths([head, *body])
     rule = _rule(widths)
     lines = [rule, *_lines(head, widths, colors), rule]
@@ -38,6 +38,53 @@ def horizontal(header: Sequence[str], rows: Sequence[Sequence[Cell | str]], *, c
     if body:
         lines.append(rule)
     return "\n".join(lines) + "\n"
+
+
+class LongTable:
+    """A horizontal table whose rows come in parts; `close` completes it.
+
+    Up to HELD_ROWS_MAX rows it looks as any other. A longer one keeps the widths of its first
+    rows, with at least those given beside the names of the columns; a longer cell sticks out.
+    """
+
+    def __init__(self, out: TextIO, columns: Sequence[tuple[str, int]], *, colors: bool) -> None:
+        self._out = out
+        self._header = [name for name, _ in columns]
+        self._least = [width for _, width in columns]
+        self._colors = colors
+        self._held: list[Sequence[Cell | str]] | None = []
+        self._widths: list[int] = []
+
+    def add(self, rows: Sequence[Sequence[Cell | str]]) -> None:
+        """Print these below the earlier ones, or keep them until it is clear how many come."""
+        if self._held is None:
+            self._print([[_cell(cell) for cell in row] for row in rows])
+            return
+        self._held += rows
+        if len(self._held) > HELD_ROWS_MAX:
+            held, self._held = self._held, None
+            self._begin([[_cell(cell) for cell in row] for row in held])
+
+    def close(self) -> None:
+        if self._held is not None:
+            self._out.write(horizontal(self._header, self._held, colors=self._colors))
+        else:
+            self._out.write(f"{_rule(self._widths)}\n")
+
+    def _begin(self, body: list[list[Cell]]) -> None:
+        head = _head(self._header, body)
+        found = _widths([head, *body])
+        self._widths = [max(pair) for pair in zip(found, self._least, strict=True)]
+        rule = _rule(self._widths)
+        lines = [rule, *_lines(head, self._widths, self._colors), rule, ""]
+        self._out.write("\n".join(lines))
+        self._print(body)
+
+    def _print(self, body: list[list[Cell]]) -> None:
+        lines: list[str] = []
+        for row in body:
+            lines += _lines(row, self._widths, self._colors)
+        self._out.write("".join(f"{line}\n" for line in lines))
 
 
 def vertical(rows: Sequence[tuple[str, Cell | str]], *, colors: bool) -> str:
@@ -49,6 +96,12 @@ def vertical(rows: Sequence[tuple[str, Cell | str]], *, colors: bool) -> str:
     for row in body:
         lines += _lines(row, widths, colors)
     return "\n".join([*lines, rule]) + "\n"
+
+
+def _head(header: Sequence[str], body: Sequence[Sequence[Cell]]) -> list[Cell]:
+    """Names of columns, aligned as their values are."""
+    right = [bool(body) and body[0][at].right for at in range(len(header))]
+    return [Cell(name, BOLD, right[at]) for at, name in enumerate(header)]
 
 
 def _cell(value: Cell | str) -> Cell:
@@ -93,6 +146,13 @@ def _rule(widths: Sequence[int]) -> str:
 def _lines(row: Sequence[Cell], widths: Sequence[int], colors: bool) -> list[str]:
     columns = [cell.text.split("\n") for cell in row]
     lines = []
+    if not colors and all(len(column) == 1 and column[0].isascii() for column in columns):
+        # Nearly every row of a long table.
+        cells = [
+            cell.text.rjust(width) if cell.right else cell.text.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        return ["| " + " | ".join(cells) + " |"]
     for at in range(max(len(column) for column in columns)):
         cells = []
         for cell, column, width in zip(row, columns, widths, strict=True):

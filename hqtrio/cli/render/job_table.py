@@ -6,6 +6,7 @@ import textwrap
 from typing import Final
 
 from hqtrio.cli.render.frame import BLUE, CYAN, GREEN, MAGENTA, RED, YELLOW, Cell
+from hqtrio.cli.render.groups import groups_text
 from hqtrio.cli.render.wording import (
     JOB_STATES,
     PINS,
@@ -64,6 +65,8 @@ def rows(details: JobDetails, now: float) -> list[tuple[str, Cell | str]]:
     table.append(("Submission date", date(details.submitted_at)))
     if only is not None:
         table.append(("Submission directory", only.submit_dir))
+    if groups := groups_text(details):
+        table.append(("Groups", groups))
     end = now if details.finished_at is None else details.finished_at
     table.append(("Makespan", format_elapsed(end - details.submitted_at)))
     return table

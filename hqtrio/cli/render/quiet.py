@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Collection, Mapping, Sequence
 from typing import TextIO
 
-from hqtrio.cli.render.reports import JobReport, TaskIds, TaskList
+from hqtrio.cli.render.plan import JobPlan
+from hqtrio.cli.render.reports import JobReport, TaskIds
 from hqtrio.cli.render.wording import JOB_STATES, worker_state
 from hqtrio.client.views import Task
 from hqtrio.messages.client import JobRow, ServerDetails, TaskExplained, WorkerRow
@@ -62,22 +63,26 @@ class QuietRenderer:
         for state in SUMMARY_ORDER:
             self._line(f"{JOB_STATES[state]} {counts.get(state, 0)}")
 
-    def job_info(self, reports: Sequence[JobReport], *, now: float) -> None:
-        pass
+    async def job_info(self, reports: AsyncIterable[JobReport], *, now: float) -> None:
+        async for _ in reports:
+            pass  # to learn which jobs there are
 
-    def run_result(self, report: JobReport, *, now: float) -> None:
+    async def run_result(self, report: JobReport, *, now: float) -> None:
         pass
 
     def task_ids(self, ids: TaskIds) -> None:
         pass
 
-    def tasks(self, tasks: TaskList, *, now: float) -> bool:
-        return False
+    def task_writer(self, jobs: Collection[int], *, verbose: bool, now: float) -> _NoTasks:
+        return _NoTasks()
 
     def task_info(self, tasks: Sequence[Task], *, verbose: bool, now: float) -> bool:
         return False
 
     def explanation(self, explained: TaskExplained) -> None:
+        pass
+
+    def plan(self, plan: JobPlan) -> None:
         pass
 
     def raw(self) -> None:
@@ -88,3 +93,13 @@ class QuietRenderer:
 
     def finish(self) -> None:
         pass
+
+
+class _NoTasks:
+    """A listing that nobody reads."""
+
+    def add(self, job: int, tasks: Sequence[Task]) -> None:
+        pass
+
+    def close(self) -> bool:
+        return False

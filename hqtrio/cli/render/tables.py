@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Collection, Mapping, Sequence
 from typing import Final, TextIO
 
 from hqtrio.cli.render import explain_table, frame, job_table, task_table, worker_table
 from hqtrio.cli.render.frame import Cell
+from hqtrio.cli.render.plan import HEADER, JobPlan, plan_rows
 from hqtrio.cli.render.quiet import SUMMARY_ORDER
-from hqtrio.cli.render.reports import JobReport, TaskIds, TaskList
+from hqtrio.cli.render.reports import JobReport, TaskIds
 from hqtrio.cli.render.wording import JOB_STATES, date, pool_kind, summary, total
 from hqtrio.client.views import Task
 from hqtrio.ids import format_ids
@@ -86,8 +87,8 @@ class TableRenderer:
         ]
         self._horizontal(["Status", "Count"], rows)
 
-    def job_info(self, reports: Sequence[JobReport], *, now: float) -> None:
-        for report in reports:
+    async def job_info(self, reports: AsyncIterable[JobReport], *, now: float) -> None:
+        async for report in reports:
             self._vertical(job_table.rows(report.details, now))
             failed = report.details.row.counts.failed
             if not failed:
@@ -103,7 +104,7 @@ class TableRenderer:
             few = f" ({len(shown)} shown)" if len(shown) < failed else ""
             self._out.write(f"{failed} tasks failed.{few}\n")
 
-    def run_result(self, report: JobReport, *, now: float) -> None:
+    async def run_result(self, report: JobReport, *, now: float) -> None:
         details = report.details
         counts = details.row.counts
         if report.failed:
@@ -135,10 +136,12 @@ class TableRenderer:
         for job, numbers in ids.jobs.items():
             self._out.write(f"{job}: {format_ids(numbers)}\n")
 
-    def tasks(self, tasks: TaskList, *, now: float) -> bool:
-        table = task_table.listing(tasks, now)
-        self._horizontal(table.header, table.rows)
-        return table.was_cut
+    def task_writer(
+        self, jobs: Collection[int], *, verbose: bool, now: float
+    ) -> task_table.TaskTable:
+        return task_table.TaskTable(
+            self._out, colors=self._colors, with_job=len(jobs) != 1, verbose=verbose, now=now
+        )
 
     def task_info(self, tasks: Sequence[Task], *, verbose: bool, now: float) -> bool:
         was_cut = False
@@ -152,6 +155,12 @@ class TableRenderer:
         self._out.write("".join(f"{line}\n" for line in explain_table.sentences(explained)))
         if explained.workers:
             self._horizontal(explain_table.COLUMNS, explain_table.rows(explained))
+
+    def plan(self, plan: JobPlan) -> None:
+        self._horizontal(HEADER, plan_rows(plan))
+        name = f"Job `{plan.name}`" if plan.name else "The job"
+        plural = "s" if plan.tasks != 1 else ""
+        self._out.write(f"{name} has {plan.tasks} task{plural}, at most {plan.depth} in a row.\n")
 
     def raw(self) -> None:
         pass

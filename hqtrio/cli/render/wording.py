@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from hqtrio.messages.client import Counts, WorkerRow
@@ -74,7 +75,13 @@ def date(at: float) -> str:
 
 def rfc3339(at: float) -> str:
     """UTC with fractions of a second as far as they are known."""
-    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+    second, microseconds = divmod(round(at * 1e6), 1_000_000)
+    return f"{_second(second)}.{microseconds:06}Z" if microseconds else f"{_second(second)}Z"
+
+
+@lru_cache
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().removesuffix("+00:00")
 
 
 def optional_duration(seconds: float | None) -> str:
