@@ -192,10 +192,19 @@ class Oracle:
                     ok = ok or any(
                         (hold.worker, hold.variants) == (number, holder)
                         and hold.priority < task.priority + 1
-                        and (hold not in before.holds or self.now - task.ready_at >= PATIENCE_S)
+                        and (hold not in before.holds or self._is_overdue(task))
                         for hold in aged
                     )
                     assert ok, ("inversion", task, number, text(holder))
+
+    def _is_overdue(self, task: TaskEntry) -> bool:
+        """Whether its class has waited too long; it is older than a task that was lost since."""
+        alike = [
+            t
+            for t in self.ledger.ready()
+            if (t.variants, t.priority) == (task.variants, task.priority)
+        ]
+        return self.now - min(t.ready_at for t in [task, *alike]) >= PATIENCE_S
 
     def _above(self, worker: WorkerEntry, priority: int) -> list[Variants]:
         claimants = self.claimants(worker, priority)
