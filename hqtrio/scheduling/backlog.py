@@ -286,6 +286,8 @@ def _latest(stake: Stake, count: int, above: float = -inf) -> list[int]:
     The highest level first: what is moved starts at once.
     """
     tasks: list[int] = []
+    if count <= 0:
+        return tasks
     for level in sorted((level for level in stake.shipped_at if level > above), reverse=True):
         for task, batch in reversed(stake.mirror.held.items()):
             if (

@@ -162,11 +162,12 @@ class Keeper:
             new = holds.get(number)
             if new is None:
                 return True
-            if old.everywhere is not None:
-                if new.everywhere is None or new.everywhere < old.everywhere:
-                    return True
-            elif new.everywhere is None and any(
-                new.workers.get(worker, rank - 1) < rank for worker, rank in old.workers.items()
+            everywhere = -inf if new.everywhere is None else new.everywhere
+            if old.everywhere is not None and everywhere < old.everywhere:
+                return True
+            if any(
+                max(everywhere, new.workers.get(worker, -inf)) < rank
+                for worker, rank in old.workers.items()
             ):
                 return True
         return False

@@ -300,6 +300,23 @@ def test_a_worker_that_wants_to_be_full_is_not_kept_for_what_a_stopping_worker_h
     assert cluster.started(low) == [1]
 
 
+def test_room_is_used_when_it_was_kept_for_a_higher_task_of_a_class_that_still_waits() -> None:
+    """Every worker was kept for its lower tasks, so nobody looked at the one kept for that."""
+    cluster = Cluster()
+    worker, other = cluster.join(4), cluster.join(4)
+    cluster.submit(4, priority=5)
+    cluster.submit(2, priority=5)
+    cluster.settle()
+    high = cluster.submit(4, priority=2)
+    cluster.submit(4, count=3)
+    between = cluster.submit(1, priority=1, count=4)
+    cluster.settle()
+    assert cluster.started(high, between) == [0, 0]
+    cluster.cancel(high)
+    cluster.settle()
+    assert cluster.started(between) == [2]
+
+
 def test_rounds_end_when_a_worker_is_kept_for_tasks_too_short_to_be_stolen() -> None:
     """Every round made the next one necessary, for ever."""
     cluster = LivelyCluster()
