@@ -12,6 +12,8 @@ import trio
 import trio.lowlevel
 
 from actors.server.stall import (
+    CLEAN_MIN,
+    SAMPLES,
     YOUNG_MAX,
     Collector,
     StallMeter,
@@ -60,6 +62,26 @@ async def test_young_garbage_goes_between_steps_and_nothing_is_collected_within_
         await one_turn()
         assert gone() is None
         assert collected == [0]
+
+
+async def test_young_objects_are_put_aside_where_there_never_is_garbage(collected):
+    with collections_kept_short():
+        kept = []
+        for _ in range(2 * CLEAN_MIN):
+            kept += [[] for _ in range(YOUNG_MAX)]
+            await one_turn()
+        collected.clear()
+        for _ in range(2 * SAMPLES):
+            kept += [[] for _ in range(YOUNG_MAX)]
+            await one_turn()
+        assert len(collected) == 2
+        for _ in range(SAMPLES):
+            make_many()
+            await one_turn()
+        collected.clear()
+        gone = make_many()
+        await one_turn()
+        assert collected and gone() is None, "garbage was seen, so it is looked for again"
 
 
 async def test_no_full_collection_ever(collected):
