@@ -14,8 +14,8 @@ test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check hqtrio actors tests benchmarks
-	$(BIN)/ruff format --check hqtrio actors tests benchmarks
+	$(BIN)/ruff check hqtrio actors tests benchmarks docs
+	$(BIN)/ruff format --check hqtrio actors tests benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
