@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: run test lint check docs bench clean
+.PHONY: run test lint check docs dist bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/hqtrio run configs/jobs/hello.yaml
@@ -14,8 +14,8 @@ test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check hqtrio actors tests benchmarks docs
-	$(BIN)/ruff format --check hqtrio actors tests benchmarks docs
+	$(BIN)/ruff check hqtrio actors tests benchmarks docs tools
+	$(BIN)/ruff format --check hqtrio actors tests benchmarks docs tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -26,6 +26,11 @@ check: $(VENV)/.installed-dev lint
 # The user guide, in build/docs; every command of its reference comes from the program.
 docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict --quiet
+
+# A wheel, and dist/hqtrio: one file for machines that have nothing but Python.
+dist: $(VENV)/.installed-dev
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/python tools/single_file.py dist/hqtrio 3.11 3.12 3.13 3.14
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
@@ -41,7 +46,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[test,lint,docs]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint,docs,dist]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/python

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from actors.daemon.program import own_words
 from hqtrio.errors import InputError
 
 READY_FD: Final = "HQTRIO_READY_FD"
@@ -28,8 +29,7 @@ def start_detached(arguments: Sequence[str]) -> dict[str, object]:
     Raises InputError if it ends first; its own words are on standard error already.
     """
     read, write = os.pipe()
-    # -P: a file of the user's in the current directory must not be imported instead of ours.
-    command = [sys.executable, "-P", "-m", "hqtrio", *arguments]
+    command = [*own_words(), *arguments]
     with open(read, "rb") as ready:
         try:
             child = subprocess.Popen(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import hqtrio
+from actors.daemon.program import own_file
 from hqtrio.errors import InputError
 
 # Names the worker in the environment of its tasks, so that a successor finds what it left.
@@ -68,10 +69,10 @@ def _lock(directory: Path) -> int:
 
 
 def _program(private: Path) -> str:
-    """The installed command beside this interpreter, or a script that does the same."""
-    installed = Path(sys.executable).parent / "hqtrio"
-    if os.access(installed, os.X_OK):
-        return str(installed)
+    """The file that is this program, or a script that does the same."""
+    file = own_file()
+    if file is not None:
+        return str(file)
     root = str(Path(hqtrio.__file__).parent.parent)
     code = (
         f"import sys; sys.path.append({root!r}); sys.argv[0] = 'hqtrio'; "

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +15,7 @@ from typing import Final
 
 import trio
 
+from actors.daemon.program import own_file, own_words
 from hqtrio.cli import worker_start
 from hqtrio.cli.parsing import argument, command, fail, flag
 from hqtrio.cli.session import Session
@@ -155,7 +154,5 @@ async def _deploy(ssh: str, hosts: Sequence[Host], args: Sequence[str], *, is_sh
 
 def _own_command() -> list[str]:
     """Words that run this program, where the same files are at the same place."""
-    installed = Path(sys.executable).parent / "hqtrio"
-    if os.access(installed, os.X_OK):
-        return [str(installed)]
-    return [sys.executable, "-m", "hqtrio"]
+    file = own_file()
+    return own_words() if file is None else [str(file)]

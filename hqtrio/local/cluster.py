@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from typing import Final
 
 import trio
 
+from actors.daemon.program import own_words
 from actors.server.main import ServerSettings, run_server
 from hqtrio.client import Client, open_client
 from hqtrio.errors import HqError
@@ -106,7 +106,7 @@ async def _serve(
 
 
 def _start_worker(root: Path, log: Path, args: Sequence[str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "hqtrio", "--server-dir", str(root), "worker", "start"]
+    command = [*own_words(), "--server-dir", str(root), "worker", "start"]
     with log.open("wb") as file:
         return subprocess.Popen(
             [*command, "--on-server-lost", "stop", *args],

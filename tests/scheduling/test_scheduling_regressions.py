@@ -303,7 +303,8 @@ def test_a_worker_that_wants_to_be_full_is_not_kept_for_what_a_stopping_worker_h
 def test_room_is_used_when_it_was_kept_for_a_higher_task_of_a_class_that_still_waits() -> None:
     """Every worker was kept for its lower tasks, so nobody looked at the one kept for that."""
     cluster = Cluster()
-    worker, other = cluster.join(4), cluster.join(4)
+    cluster.join(4)
+    cluster.join(4)
     cluster.submit(4, priority=5)
     cluster.submit(2, priority=5)
     cluster.settle()
