@@ -58,7 +58,7 @@ async def test_directories_and_files_are_named_after_values(node: Node) -> None:
         use(
             node,
             args=(b"pwd",),
-            cwd=("work/", NAME),
+            cwd=("runs/", NAME),
             stdout=Output((Field.CWD, "/", SIZE, ".txt")),
         ),
         OpenLane(1, 1),
@@ -66,8 +66,8 @@ async def test_directories_and_files_are_named_after_values(node: Node) -> None:
     run(node, (b"ann", b"1"), (b"bob", b"2"))
     await node.end_of(1)
     await node.end_of(2)
-    assert node.read("work/ann/1.txt") == f"{node.place}/work/ann\n"
-    assert node.read("work/bob/2.txt") == f"{node.place}/work/bob\n"
+    assert node.read("runs/ann/1.txt") == f"{node.place}/runs/ann\n"
+    assert node.read("runs/bob/2.txt") == f"{node.place}/runs/bob\n"
 
 
 async def test_a_value_may_make_a_path_absolute(node: Node) -> None:

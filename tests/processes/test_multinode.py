@@ -97,7 +97,7 @@ def test_s7_01_s7_09_a_task_is_told_its_nodes_as_the_worker_column_shows_them(no
         "none",
     ]
     assert len(set(lines[13:])) == 1
-    assert not list(nodes.cluster.root.glob("hq-worker*/work/t*"))
+    assert not list(nodes.cluster.root.glob("hq-worker*/*/t*"))
     listed = nodes.cluster.run("task", "list", str(job)).stdout
     shown = [line.split("|")[3].strip() for line in listed.splitlines() if "|" in line][1:]
     assert shown == hosts
