@@ -81,7 +81,9 @@ class Tables:
         """Announce what may start because something has ended, however it did."""
         if job.met:
             met, job.met = job.met, []
-            announce(job, [p for p in met if job.states[p] == WAITING], self.bodies, self.out)
+            # Noted once for each of its producers when one abort ended several of them.
+            free = {position for position in met if job.states[position] == WAITING}
+            announce(job, sorted(free), self.bodies, self.out)
         for block in free_unconditional(job):
             self.start(release(job, block, self.bodies, self.out))
 

@@ -115,6 +115,18 @@ def test_it_starts_after_aborts_too_and_what_needs_it_goes_on():
     assert story.states(job)[2:] == [FINISHED, FINISHED]
 
 
+def test_a_task_is_announced_once_when_one_failure_aborts_two_that_it_waits_for():
+    story, worker, job = story_of(
+        array_of(1),
+        array_of(1, each=(0,)),
+        array_of(1, each=(0,)),
+        array_of(1, each=(1, 2), always=True),
+    )
+    fail(story, worker, (job, 0))
+    assert story.states(job) == [FAILED, ABORTED, ABORTED, WAITING]
+    assert list(story.ready) == [(job, 3)]
+
+
 def test_too_many_failures_abort_everything_but_what_always_starts():
     story, worker, job = story_of(
         array_of(3), array_of(1, needs=(0,)), array_of(1, needs=(0, 1), always=True), max_fails=0
