@@ -148,6 +148,24 @@ class AdmitWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectWorker:
+    """A worker of the journal that may come back within `grace_s`; until then what was shipped to
+    it is its own. If it does not, it is gone as after any other lost connection.
+
+    Columns: tasks u64, instances u32, running u8 (1: known to have started).
+    """
+
+    worker: int
+    key: bytes
+    attachment: int
+    config: WorkerConfig
+    grace_s: float
+    tasks: bytes
+    instances: bytes
+    running: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RefuseWorker:
     link: int
     reason: str
