@@ -380,17 +380,21 @@ class Worker:
         facts: list[Fact] = []
         rows, self._rows = self._rows, _Rows()
         facts += [rows.fact(begin, now) for begin in range(0, len(rows.tasks), ROWS_MAX)]
-        if self._started:
-            starts = self._started.values()
+        limit = now - self._pace_s
+        if told := {task: row for task, row in self._started.items() if row[2] <= limit}:
+            starts = told.values()
             facts.append(
                 Started(
-                    u64(self._started),
+                    u64(told),
                     u32([instance for instance, _, _ in starts]),
                     u32([slot for _, slot, _ in starts]),
                     f64([now - at for _, _, at in starts]),
                 )
             )
-            self._started = {}
+            for task in told:
+                del self._started[task]
+        if self._started:
+            self._report_at = now + self._pace_s
         if self._closed:
             facts.append(Closed(u32(self._closed)))
             self._closed = []

@@ -354,8 +354,7 @@ class WorkerMachine:
         if self._end is not None:
             return
         if self._joined and goodbye is not None:
-            reports = self._reports.flush(at, window=1 << 30)
-            self._say(*reports, Goodbye(goodbye))
+            self._say(*self._reports.flush_all(at), Goodbye(goodbye))
         self._end = _End(code, why, at + self._kill_cap_s)
         self._connect_at = self._lanes.ends_at = inf
         self._effects.append(Depart(why, is_failure=bool(code) and not wanted))

@@ -3,7 +3,9 @@
 Facts collect in columns; a report leaves at once while fewer than WINDOW of its predecessors are
 unseen by the server's loop, else the facts wait for company. A server with many workers asks them
 for fewer reports: then facts that nobody acts on, and those are nearly all while enough work lies
-ahead here, wait a while. Every report is kept until the server says that it is durable.
+ahead here, wait a while, and a start leaves with the first report after it has waited as long: most
+tasks of a few seconds are told once, as ended. Every report is kept until the server says that it
+is durable.
 """
 
 from __future__ import annotations
@@ -234,6 +236,7 @@ class Reports:
         """The reports that may leave now; facts beyond the window stay for a later one."""
         reports: list[Report] = []
         begin = 0
+        young = self._set_aside(now)
         while self._seq - self._seen < window and self._has_more(begin):
             facts, begin = self._facts(now, begin)
             self._seq += 1
@@ -242,9 +245,25 @@ class Reports:
             reports.append(report)
         if begin:
             self._keep_rows(begin)
-        self._due_at = inf
         self._is_urgent = self.pending  # they wait for the window only
+        self._due_at = now + self._pace_s if young else inf
+        self._started.update(young)
         return reports
+
+    def flush_all(self, now: float) -> list[Report]:
+        """Everything there is to tell, in however many reports; nothing is asked for any more."""
+        self._pace_s = 0.0
+        return self.flush(now, window=self._seq + len(self._ended.tasks) + 2)
+
+    def _set_aside(self, now: float) -> dict[int, tuple[int, int, float]]:
+        """Leave only those starts that have waited for the pace; says the others."""
+        if self._pace_s <= 0.0:
+            return {}
+        limit = now - self._pace_s
+        young = {task: row for task, row in self._started.items() if row[2] > limit}
+        for task in young:
+            del self._started[task]
+        return young
 
     def _has_more(self, begin: int) -> bool:
         return self.pending if begin == 0 else begin < len(self._ended.tasks)
@@ -279,8 +298,7 @@ class Reports:
 
         They count as seen: the connection that is about to carry them starts with a clean window.
         """
-        self._pace_s = 0.0
-        self.flush(now, window=self._seq + len(self._ended.tasks) + 2)
+        self.flush_all(now)
         self._seen = self._seq
         return tuple(_aged(report, now - at) for report, at in self._kept)
 

@@ -39,6 +39,33 @@ def test_ends_and_starts_wait_together_while_there_is_plenty_to_do():
     bench.wait(0.31)
     assert bench.told.last == before + 1
     assert bench.told.ended == [(t(1), Ending.FINISHED), (t(2), Ending.FINISHED)]
+    assert bench.told.started[2:] == []
+    bench.wait(PACE_S)
+    assert bench.told.started[2:] == [(t(3), 1)]
+
+
+def test_a_start_is_not_told_when_the_task_ends_before_it_has_waited_for_the_pace():
+    bench = Paced()
+    bench.wait(0.4)
+    bench.ended(1)
+    bench.wait(0.4)
+    bench.started(3)
+    bench.wait(0.2)
+    assert bench.told.ended == [(t(1), Ending.FINISHED)]
+    bench.ended(3)
+    bench.wait(PACE_S)
+    assert bench.told.ended[1:] == [(t(3), Ending.FINISHED)]
+    assert t(3) not in dict(bench.told.started)
+
+
+def test_a_start_that_has_waited_leaves_with_the_first_report():
+    bench = Paced()
+    bench.ended(1)
+    bench.wait(0.2)
+    bench.started(3)
+    bench.wait(PACE_S + 0.01)
+    assert bench.told.started[2:] == []
+    bench.ended(2, status=3)
     assert bench.told.started[2:] == [(t(3), 1)]
 
 
@@ -152,6 +179,8 @@ def test_an_ending_worker_tells_what_it_held_back():
     bench.wait(0.1)
     assert bench.told.ended == []
     bench.at = 109.99
+    bench.started(3)
     bench.ended(2)
     bench.wait(0.02)
     assert [task for task, _ in bench.told.ended] == [t(1), t(2)]
+    assert bench.told.started[2:] == [(t(3), 1)]
