@@ -8,7 +8,6 @@ import os
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
 _MFD_NOEXEC_SEAL = 0x8  # Linux 6.3; a hardened node demands it, an older kernel refuses it
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _ERROR_TEXT_BYTES = 2048
 
 
@@ -66,11 +65,15 @@ def write_new(path: bytes, content: bytes, mode: int) -> None:
     """A new file with that content."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        left = memoryview(content)
-        while left:
-            left = left[os.write(fd, left) :]
+        _write(fd, content)
     finally:
         os.close(fd)
+
+
+def _write(fd: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(fd, left) :]
 
 
 def remove_tree(path: bytes) -> None:
@@ -119,25 +122,46 @@ class SealedInput:
     """Memory that holds the stdin of many tasks and that nobody can change any more.
 
     A pipe would need a writer for each task; here each task gets a descriptor of its own, since a
-    shared one shares its position. The memory is free when the last user is gone.
+    shared one shares its position. The memory is free when the last user is gone. A system without
+    such memory makes a nameless file for each task.
     """
 
-    __slots__ = ("_fd",)
+    __slots__ = ("_content", "_fd")
 
     def __init__(self, content: bytes) -> None:
+        self._content, self._fd = b"", -1
+        if not hasattr(os, "memfd_create"):
+            self._content = content
+            return
         flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
         try:
             self._fd = os.memfd_create("stdin", flags | _MFD_NOEXEC_SEAL)
         except OSError:
             self._fd = os.memfd_create("stdin", flags)
-        left = memoryview(content)
-        while left:
-            left = left[os.write(self._fd, left) :]
-        fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, _SEALS)
+        _write(self._fd, content)
+        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, seals)
 
     def __del__(self) -> None:
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
 
     def open(self) -> int:
         """A read-only descriptor at the beginning; the caller closes it."""
+        if self._fd < 0:
+            return _nameless_file(self._content)
         return os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _nameless_file(content: bytes) -> int:
+    """A read-only descriptor of a file that is gone with it."""
+    import tempfile
+
+    fd, path = tempfile.mkstemp()
+    try:
+        readable = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        os.unlink(path)
+        _write(fd, content)
+    finally:
+        os.close(fd)
+    return readable

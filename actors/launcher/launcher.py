@@ -89,12 +89,10 @@ class Launcher:
 
     def serve(self) -> None:
         """Obey until the worker is gone; then no process and no task directory is left."""
-        wake, wake_up = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        wake, wake_up = _pipe()
         signal.set_wakeup_fd(wake_up, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _wake)  # only the byte in the pipe matters
-        poll = select.epoll()
-        poll.register(wake, select.EPOLLIN)
-        poll.register(self._fd, select.EPOLLIN)
+        wait = _waiter(wake, self._fd)
         received = Frames()
         dead = False  # somebody may be
         try:
@@ -102,7 +100,7 @@ class Launcher:
             while True:
                 at = 0.0 if dead else min(self._send_at, self._hunt_at)
                 wait_s = -1 if at == _NEVER else max(0.0, at - time.monotonic())
-                for fd, _ in poll.poll(wait_s):
+                for fd, _ in wait(wait_s):
                     if fd == wake:
                         os.read(wake, 4096)  # before reaping: a later child writes again
                         dead = True
@@ -348,9 +346,31 @@ class Launcher:
         self._refused.clear()
         self._taken.clear()
         self._send_at = _NEVER
+        os.chdir("/")  # nobody's directory is held because its task ran here last
         left = memoryview(frame(answer))
         while left:
             left = left[os.write(self._fd, left) :]
+
+
+def _pipe() -> tuple[int, int]:
+    """Both ends are ours alone and never block."""
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
+
+
+def _waiter(*fds: int) -> Callable[[float], list[tuple[int, int]]]:
+    """Waits for one of these to be readable, so many seconds at most (below 0: for ever)."""
+    if hasattr(select, "epoll"):
+        epoll = select.epoll()
+        for fd in fds:
+            epoll.register(fd, select.EPOLLIN)
+        return epoll.poll
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return lambda wait_s: poll.poll(-1 if wait_s < 0 else wait_s * 1000)
 
 
 def _wake(number: int, stack: object) -> None:

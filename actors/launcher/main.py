@@ -9,6 +9,10 @@ import signal
 from actors.launcher.launcher import Launcher
 from actors.launcher.processes import become_subreaper
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # A batch manager and a terminal signal every process of a group or step at the same moment; the
 # worker decides what ends, and says so over the socket.
 _UNHEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
@@ -31,7 +35,7 @@ def main(fd: int) -> None:
 
 def _close_strangers(fd: int) -> None:
     """Of all descriptors, only the standard ones and `fd` are open."""
-    for number in map(int, os.listdir("/proc/self/fd")):
+    for number in _open_descriptors():
         if number > 2 and number != fd:
             try:
                 os.close(number)
@@ -42,3 +46,12 @@ def _close_strangers(fd: int) -> None:
         if free > 2:  # a worker without standard error: nobody else may take that number
             os.close(free)
             return
+
+
+def _open_descriptors() -> Iterable[int]:
+    for directory in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return sorted(map(int, os.listdir(directory)))
+        except OSError:
+            pass
+    return range(os.sysconf("SC_OPEN_MAX"))

@@ -8,6 +8,7 @@ every generation becomes direct in its turn.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from signal import SIGKILL
 
@@ -17,15 +18,20 @@ if TYPE_CHECKING:
 
 _PR_SET_CHILD_SUBREAPER = 36
 _STAT_BYTES = 1024
+_UNKNOWN_KIB = 1 << 62  # nobody uses more
 _ENVIRON_BYTES = 1 << 20
 
 
-def become_subreaper() -> None:
-    """From now on orphaned descendants become our children instead of init's."""
+def become_subreaper() -> bool:
+    """From now on orphaned descendants become our children instead of init's; False if this
+    system has no such thing."""
     import ctypes
 
+    if not sys.platform.startswith("linux"):
+        return False
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    return True
 
 
 class Process:
@@ -44,12 +50,36 @@ class Process:
 def processes() -> list[Process]:
     """Every process that can be seen."""
     found = []
-    for name in os.listdir("/proc"):
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return _listed()
+    for name in names:
         if name.isdigit() and (stat := _read(f"/proc/{name}/stat", _STAT_BYTES)):
             # The program's name stands in parentheses and may hold blanks and parentheses.
             fields = stat[stat.rfind(b")") + 2 :].split(None, 20)
             parent, session, started = int(fields[1]), int(fields[3]), int(fields[19])
             found.append(Process(int(name), parent, session, started, fields[0] in (b"Z", b"X")))
+    return found
+
+
+def _listed() -> list[Process]:
+    """As the system's own program lists them, where there is no table in the file system.
+
+    Sessions cannot be told everywhere; a task leads a group as well, under the same number.
+    """
+    import subprocess
+
+    columns = [word for name in ("pid", "ppid", "pgid", "stat") for word in ("-o", f"{name}=")]
+    try:
+        ps = subprocess.Popen(["ps", "-A", *columns], stdout=subprocess.PIPE)
+    except OSError:
+        return []
+    found = []
+    for line in ps.communicate()[0].splitlines():
+        pid, parent, group, state = line.split(None, 3)
+        if int(pid) != ps.pid:
+            found.append(Process(int(pid), int(parent), int(group), 0, state.startswith(b"Z")))
     return found
 
 
@@ -73,10 +103,13 @@ def own_peak_kib() -> int:
     Until a child execs it shares our memory: up to this, the peak that `wait4` reports of it says
     nothing. (`getrusage` would also count our own parent's memory, from before we exec'ed.)
     """
-    with open("/proc/self/status", "rb") as status:
-        for line in status:
-            if line.startswith(b"VmHWM:"):
-                return int(line.split()[1])
+    try:
+        with open("/proc/self/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"VmHWM:"):
+                    return int(line.split()[1])
+    except OSError:
+        return _UNKNOWN_KIB
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -14,9 +15,12 @@ import trio
 from actors.kit.edge import OpenEdges, run_edge
 from actors.kit.mailbox import ActorStopped, Mailbox
 from actors.server.debug_dump import dump
+from actors.server.degraded import Health
+from actors.server.events import EventStream
 from actors.server.links import (
     AskFits,
     AskRuntime,
+    OpenStream,
     SchedulerMail,
     ServerMail,
     SessionOpened,
@@ -24,7 +28,21 @@ from actors.server.links import (
 )
 from actors.server.parting import say_why
 from hqtrio.jobs.effects import ClientAsked, SessionEnded
-from hqtrio.messages.client import Call, DebugDump, Said, TaskExplained, WorkerRow, WorkerRows
+from hqtrio.messages.client import (
+    Call,
+    DebugDump,
+    Done,
+    Failure,
+    FlushJournal,
+    PruneJournal,
+    Response,
+    Said,
+    StreamBegun,
+    StreamEvents,
+    TaskExplained,
+    WorkerRow,
+    WorkerRows,
+)
 from hqtrio.net.connection import Connection, ConnectionEnded, FrameTooLarge
 from hqtrio.scheduling.explain import Fits
 from hqtrio.scheduling.machine import RuntimeInfo
@@ -39,8 +57,13 @@ NOTICES_APART_S: Final = 0.05
 class ClientSessions:
     """Serves the client port: one edge per connection, each with a session number of its own."""
 
-    def __init__(self, server: Mailbox[ServerMail], scheduler: Mailbox[SchedulerMail]) -> None:
-        self._server, self._scheduler = server, scheduler
+    def __init__(
+        self,
+        server: Mailbox[ServerMail],
+        scheduler: Mailbox[SchedulerMail],
+        health: Health | None = None,
+    ) -> None:
+        self._server, self._scheduler, self._health = server, scheduler, health
         self._numbers = count(1)
         self._open = OpenEdges()
 
@@ -55,12 +78,19 @@ class ClientSessions:
         async def run(nursery: trio.Nursery, mailbox: Mailbox[Said | None]) -> None:
             outbox = SessionOutbox(mailbox)
             await self._server.put(SessionOpened(session, outbox))
-            nursery.start_soon(self._write, nursery, connection, outbox)
+            streams: list[EventStream] = []
+
+            async def listen(number: int, wanted: StreamEvents) -> None:
+                stream = await self._server.ask(partial(OpenStream, session, wanted))
+                streams.append(stream)
+                nursery.start_soon(_tell, connection, number, stream)
+
+            nursery.start_soon(self._write, nursery, connection, outbox, streams)
             with self._open.holding(mailbox):
                 try:
                     while True:
                         for call in await connection.receive():
-                            await self._take(session, call, outbox)
+                            await self._take(session, call, outbox, listen)
                 except FrameTooLarge:
                     raise
                 except ConnectionEnded as end:  # clients come and go: nothing to be warned of
@@ -77,17 +107,44 @@ class ClientSessions:
             await self._server.put(SessionEnded(session))
         await say_why(connection, faults[0])
 
-    async def _take(self, session: int, call: Call, outbox: SessionOutbox) -> None:
+    async def _take(
+        self,
+        session: int,
+        call: Call,
+        outbox: SessionOutbox,
+        listen: Callable[[int, StreamEvents], Awaitable[None]],
+    ) -> None:
+        if self._health and (response := self._health.answer(call.request)):
+            outbox.tell(Said(call.number, response))
+            return
         match call.request:
             case DebugDump(path):
                 dumping = next(self._numbers)
-                response = await dump(self._server, dumping, path, self._complete)
-                outbox.tell(Said(call.number, response))
+                dumped = await dump(self._server, dumping, path, self._complete)
+                outbox.tell(Said(call.number, dumped))
+            case FlushJournal():
+                if self._health is not None:
+                    await self._health.journal.flush()
+                outbox.tell(Said(call.number, Done()))
+            case PruneJournal():
+                pruned: Response = Done()
+                try:
+                    if self._health is not None:
+                        await self._health.journal.prune()
+                except OSError as error:
+                    pruned = Failure(str(error))
+                outbox.tell(Said(call.number, pruned))
+            case StreamEvents() as wanted:
+                await listen(call.number, wanted)
             case request:
                 await self._server.put(ClientAsked(session, call.number, request))
 
     async def _write(
-        self, nursery: trio.Nursery, connection: Connection[Call], outbox: SessionOutbox
+        self,
+        nursery: trio.Nursery,
+        connection: Connection[Call],
+        outbox: SessionOutbox,
+        streams: Sequence[EventStream],
     ) -> None:
         while batch := await outbox.receive():
             for said in batch:
@@ -95,6 +152,8 @@ class ClientSessions:
             # Without a pause a job of short tasks would be a notice per millisecond.
             with trio.move_on_after(NOTICES_APART_S):
                 await outbox.wait_urgent()
+        for stream in streams:
+            await stream.end()
         await connection.aclose("the server ends")
         nursery.cancel_scope.cancel()  # closed on our side: what it asks now has no answer
 
@@ -127,3 +186,13 @@ class ClientSessions:
         question = partial(AskFits, explained.variants, explained.after)
         fits: Fits = await self._scheduler.ask(question)
         return msgspec.structs.replace(explained, workers=fits.rows, more=fits.more)
+
+
+async def _tell(connection: Connection[Call], number: int, stream: EventStream) -> None:
+    """Everything of the stream is said on the connection, its beginning as the call's answer."""
+
+    async def say(response: Response) -> None:
+        answer = number if isinstance(response, StreamBegun) else 0
+        await connection.send([Said(answer, response)])
+
+    await stream.tell(say)

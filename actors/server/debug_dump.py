@@ -153,7 +153,8 @@ def _worker(row: WorkerRow) -> dict[str, Any]:
     config = msgspec.structs.asdict(row.config)
     config["descriptor"] = [msgspec.structs.asdict(pool) for pool in row.config.descriptor.pools]
     reason = None if row.reason is None else row.reason.name.lower()
-    return {**msgspec.structs.asdict(row), "config": config, "reason": reason}
+    load = None if row.load is None else msgspec.structs.asdict(row.load)
+    return {**msgspec.structs.asdict(row), "config": config, "reason": reason, "load": load}
 
 
 def _groups(workers: list[WorkerRow]) -> list[dict[str, Any]]:

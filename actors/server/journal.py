@@ -10,11 +10,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from actors.server.events import Past
 from hqtrio.messages.records import Record
 
 
 class Journal(Protocol):
     """A place for records."""
+
+    @property
+    def trouble(self) -> str:
+        """Why not everything can be recorded for now; empty if all is well."""
+        ...
+
+    async def flush(self) -> None:
+        """Everything appended before is durable when it returns."""
+        ...
+
+    async def prune(self) -> None:
+        """Only what live jobs need is left; OSError, and nothing is changed, if it cannot be."""
+        ...
+
+    def past(self) -> Past | None:
+        """Everything written so far; None where nothing is kept."""
+        ...
 
     async def append(self, records: Sequence[Record]) -> int:
         """The number of the group that the records make; they are written when it returns."""
@@ -27,6 +45,17 @@ class Journal(Protocol):
 
 class NoJournal:
     """Keeps nothing: everything counts as written and durable at once."""
+
+    trouble = ""
+
+    async def flush(self) -> None:
+        pass
+
+    async def prune(self) -> None:
+        pass
+
+    def past(self) -> Past | None:
+        return None
 
     def __init__(self) -> None:
         self._groups = 0

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import trio
 
 from actors.kit.mailbox import Mailbox, Reply
-from hqtrio.jobs.effects import ClientAsked, SessionEnded
-from hqtrio.messages.client import JobNotice, Said, TaskNotice, WorkerNotice
+from actors.server.events import EventStream
+from hqtrio.jobs.effects import ClientAsked, ServerEnds, SessionEnded
+from hqtrio.messages.client import JobNotice, Said, StreamEvents, TaskNotice, WorkerNotice
 from hqtrio.messages.scheduling import FromScheduler, ToScheduler
 from hqtrio.messages.worker import ToWorker
 from hqtrio.model.resources import Variants
@@ -102,11 +103,20 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenStream:
+    """The session wants to be told events; answered with its stream, which it reads itself."""
+
+    session: int
+    request: StreamEvents
+    reply: Reply[EventStream]
+
+
+@dataclass(frozen=True, slots=True)
 class Durable:
     """More of what was written survives anything."""
 
 
-ServerMail = SessionOpened | ClientAsked | SessionEnded | Facts | Durable
+ServerMail = SessionOpened | ClientAsked | SessionEnded | Facts | OpenStream | Durable | ServerEnds
 
 
 class SessionOutbox:

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,16 +18,29 @@ import trio
 
 from actors.server.client_session import ClientSessions
 from actors.server.cores import open_cores
-from actors.server.endpoints import ServerSettings, plan_access, refuse_second, with_ports
+from actors.server.degraded import Health
+from actors.server.endpoints import (
+    ServerSettings,
+    earlier_access,
+    given_access,
+    plan_access,
+    publish_to_earlier,
+    refuse_second,
+    with_ports,
+)
+from actors.server.file_journal import FileJournal, open_file_journal
 from actors.server.journal import NoJournal
 from actors.server.links import SayServerStops
+from actors.server.restoring import Kept, kept_at
 from actors.server.stall import collections_kept_short, stalls_measured
+from actors.server.unfinished import JOURNAL_FILE, JOURNAL_FILES, name_unfinished
 from actors.server.worker_proxy import WorkerProxies
 from hqtrio import __version__
 from hqtrio.errors import InputError
+from hqtrio.jobs.effects import ServerEnds
 from hqtrio.messages.client import Call, ServerDetails
 from hqtrio.messages.worker import FromWorker
-from hqtrio.net.access import AccessFile, write_access
+from hqtrio.net.access import AccessFile, make_uid, write_access
 from hqtrio.net.directory import (
     ACCESS_FILE,
     create_instance,
@@ -98,7 +111,17 @@ async def run_server(
             process.callback(_remove_if_empty, settings.server_dir)
         lock = process.enter_context(await _start_alone(settings.server_dir))
         await refuse_second(settings.server_dir)
-        ports = process.enter_context(_open_ports(settings, ending))
+        uid = make_uid()
+        if settings.access_file is not None:
+            uid = given_access(settings.access_file).server_uid or uid
+        kept = process.enter_context(kept_at(settings.journal, uid))
+        if kept is not None:
+            uid = kept.opened.header.server_uid
+        else:
+            name_unfinished(settings.server_dir, settings.journal)
+        ports = process.enter_context(_open_ports(settings, uid, ending))
+        if settings.has_own_journal:
+            kept = process.enter_context(kept_at(ports.instance / JOURNAL_FILE, uid))
         if signals:
             process.enter_context(collections_kept_short())
             process.enter_context(stalls_measured(os.environ.get(STALL_LOG)))
@@ -107,7 +130,7 @@ async def run_server(
                 nursery.start_soon(_obey_signals, received, ending)
             if stop is not None:
                 nursery.start_soon(_obey_event, stop, ending)
-            await _serve(settings, ports, ending, partial(_be_ready, on_ready, lock))
+            await _serve(settings, ports, kept, ending, partial(_be_ready, on_ready, lock))
             nursery.cancel_scope.cancel()
     log.info("server stopped")
 
@@ -145,23 +168,34 @@ def _be_ready(
 async def _serve(
     settings: ServerSettings,
     ports: _Ports,
+    kept: Kept | None,
     ending: _Ending,
     on_ready: Callable[[ServerDetails], None],
 ) -> None:
     """The nest, from the first accepted connection to the last word."""
-    details, access = _describe(ports.access, ports.instance), ports.access
+    path = None if kept is None else str(kept.opened.path)
+    details, access = _describe(ports.access, ports.instance, path), ports.access
     async with (
+        _open_kept(kept) as journal,
         open_cores(
             details,
-            journal=NoJournal(),
+            journal=journal,
             idle_timeout_s=settings.idle_timeout_s,
             jobs_before=settings.jobs_before,
             patience_s=settings.patience_s,
+            grace=settings.grace,
             stop=partial(ending.end, deliberate=True),
+            is_deliberate=lambda: ending.deliberate,
+            past=journal.past if isinstance(journal, FileJournal) else None,
+            history=None if kept is None else kept.opened.header.history,
+            replayed=None if kept is None else kept.replayed,
         ) as (server, scheduler),
         trio.open_nursery() as edges,
     ):
-        sessions, proxies = ClientSessions(server, scheduler), WorkerProxies(scheduler)
+        sessions, proxies = (
+            ClientSessions(server, scheduler, Health(journal, details)),
+            WorkerProxies(scheduler),
+        )
         edges.start_soon(
             partial(
                 serve,
@@ -189,23 +223,42 @@ async def _serve(
             async with trio.open_nursery() as last_words:
                 last_words.start_soon(sessions.close)
                 if ending.deliberate:
+                    await server.put(ServerEnds())
                     await scheduler.ask(SayServerStops)
                     last_words.start_soon(proxies.close)
         edges.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def _open_kept(kept: Kept | None) -> AsyncIterator[FileJournal | NoJournal]:
+    if kept is None:
+        yield NoJournal()
+    else:
+        async with open_file_journal(kept.opened) as journal:
+            yield journal
+
+
 @contextmanager
-def _open_ports(settings: ServerSettings, ending: _Ending) -> Iterator[_Ports]:
+def _open_ports(settings: ServerSettings, uid: str, ending: _Ending) -> Iterator[_Ports]:
     """Both ports listen, and an instance directory tells where."""
     with ExitStack() as undo:
-        access = plan_access(settings)
+        has_file = settings.access_file is not None
+        earlier = None if has_file else earlier_access(settings.server_dir, uid)
+        access = plan_access(settings, earlier, uid)
+        if access.server_uid != uid:
+            raise InputError(
+                f"The journal `{settings.journal}` is of the server {uid}, the access file "
+                f"`{settings.access_file}` of {access.server_uid}: choose those of one server"
+            )
+        asked = {"client": settings.client_port, "worker": settings.worker_port}
         clients, workers = (
             undo.enter_context(
                 _listening(
-                    open_listeners(
+                    _listeners(
                         access.endpoint(role).port,
+                        role,
                         loopback=settings.loopback,
-                        option=f"--{role}-port",
+                        or_any=earlier is not None and asked[role] is None,
                     )
                 )
             )
@@ -216,7 +269,20 @@ def _open_ports(settings: ServerSettings, ending: _Ending) -> Iterator[_Ports]:
         undo.callback(_leave, instance, ending)
         write_access(instance / ACCESS_FILE, access)
         publish_instance(instance)
+        if has_file or earlier is not None:
+            publish_to_earlier(instance, access)
         yield _Ports(access, instance, clients, workers)
+
+
+def _listeners(port: int, role: str, *, loopback: bool, or_any: bool) -> list[trio.SocketListener]:
+    """What listens on the port; on any other if it is taken, and that is as good."""
+    option = f"--{role}-port"
+    try:
+        return open_listeners(port, loopback=loopback, option=option)
+    except InputError:
+        if not or_any:
+            raise
+        return open_listeners(0, loopback=loopback, option=option)
 
 
 @contextmanager
@@ -234,7 +300,8 @@ def _leave(instance: Path, ending: _Ending) -> None:
         withdraw_instance(instance)
     if not ending.was_ready:
         with contextlib.suppress(OSError):  # whatever else lies there is worth keeping
-            (instance / ACCESS_FILE).unlink(missing_ok=True)
+            for name in (ACCESS_FILE, *JOURNAL_FILES):
+                (instance / name).unlink(missing_ok=True)
             instance.rmdir()
 
 
@@ -257,7 +324,7 @@ async def _obey_event(stop: trio.Event, ending: _Ending) -> None:
     ending.end(deliberate=True)
 
 
-def _describe(access: AccessFile, instance: Path) -> ServerDetails:
+def _describe(access: AccessFile, instance: Path, journal: str | None) -> ServerDetails:
     client, worker = access.endpoint("client"), access.endpoint("worker")
     assert access.server_uid is not None
     return ServerDetails(
@@ -270,4 +337,5 @@ def _describe(access: AccessFile, instance: Path) -> ServerDetails:
         pid=os.getpid(),
         start_date=time.time(),
         server_dir=str(instance),
+        journal_path=journal,
     )

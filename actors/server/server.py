@@ -7,21 +7,25 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import trio
+from outcome import Value as Outcome
 
 from actors.kit.drive import Poisoned
 from actors.kit.mailbox import Mailbox
 from actors.kit.turns import turn
+from actors.server.events import EventStreams, Past
 from actors.server.journal import Journal
 from actors.server.links import (
     Commands,
     Durable,
     Facts,
+    OpenStream,
     SchedulerMail,
     ServerMail,
     SessionOpened,
     SessionOutbox,
 )
 from hqtrio.jobs.effects import (
+    EVERYBODY,
     Answer,
     Append,
     ClientAsked,
@@ -29,13 +33,15 @@ from hqtrio.jobs.effects import (
     Effect,
     Notify,
     Receipted,
+    ServerEnds,
     SessionEnded,
     StopServer,
 )
 from hqtrio.jobs.machine import JobBook
-from hqtrio.messages.client import Said
+from hqtrio.messages.client import Said, TaskNotice
 from hqtrio.messages.scheduling import ToScheduler
 from hqtrio.now import Now
+from hqtrio.wire.codec import encode
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +57,19 @@ class Server:
         scheduler: Mailbox[SchedulerMail],
         stop: Callable[[], None],
         wall: Callable[[], float],
+        return_grace_s: float = 0.0,
+        past: Callable[[], Past] | None = None,
     ) -> None:
+        """`past` gives what the journal holds by now; without it the book's memory has to do.
+
+        Workers of an earlier server have `return_grace_s` to come back.
+        """
         self._book, self._journal, self._scheduler = book, journal, scheduler
-        self._stop, self._wall = stop, wall
+        self._stop, self._wall, self._return_grace_s = stop, wall, return_grace_s
         self._sessions: dict[int, SessionOutbox] = {}
+        self._past = past
+        self._streams = EventStreams()
+        self._wanted: list[OpenStream] = []
         # What waits for the journal's second barrier, by the group that must become durable.
         self._waiting: deque[tuple[int, Answer | Receipted | StopServer]] = deque()
         self._written = 0  # the last group of ours
@@ -71,6 +86,8 @@ class Server:
                 mailbox.tell(Durable())
 
         self._journal.call_on_durable(durable)
+        now = Now(trio.current_time(), self._wall())
+        await self._perform(self._book.begin(now, self._return_grace_s))
         while True:
             with trio.move_on_at(self._book.next_deadline()):
                 await mailbox.arrival()
@@ -87,6 +104,7 @@ class Server:
                 effects += self._book.end_batch(now)
                 if effects:
                     await self._perform(effects)
+                self._open_streams()
                 self._release()
                 if not mail:
                     break
@@ -97,14 +115,19 @@ class Server:
             match mail:
                 case Facts(values):
                     return [effect for fact in values for effect in self._book.handle(fact, now)]
-                case ClientAsked():
+                case ClientAsked() | ServerEnds():
                     return self._book.handle(mail, now)
                 case SessionOpened(session, outbox):
                     self._sessions[session] = outbox
                     return ()
                 case SessionEnded(session):
                     self._sessions.pop(session, None)
+                    self._streams.close(session)
+                    self._book.hear_all(self._streams.has_listeners)
                     return self._book.handle(mail, now)
+                case OpenStream():
+                    self._wanted.append(mail)
+                    return ()
                 case Durable():
                     self._has_told = False
                     return ()  # the release after the batch does it
@@ -118,6 +141,7 @@ class Server:
         ]
         if records:
             self._written = await self._journal.append(records)
+            self._streams.publish(records)
         commands: list[ToScheduler] = []
         for effect in effects:
             match effect:
@@ -128,6 +152,8 @@ class Server:
                     self._waiting.append((self._written, effect))
                 case Answer():
                     self._answer(effect)
+                case Notify(session, TaskNotice() as notice) if session == EVERYBODY:
+                    self._streams.note(notice)
                 case Notify(session, notice):
                     if outbox := self._sessions.get(session):
                         outbox.tell(Said(0, notice))
@@ -135,6 +161,19 @@ class Server:
                     pass  # written above
         if commands:
             self._scheduler.tell(Commands(tuple(commands)))
+
+    def _open_streams(self) -> None:
+        """Everything up to now is written and published: the past ends here, and news begin."""
+        for wanted in self._wanted:
+            if self._past is not None:
+                past = self._past()
+            else:
+                parts = (encode(records) for records in self._book.remember())
+                past = Past(parts, in_order=False, in_file=False)
+            stream = self._streams.begin(wanted.session, wanted.request, past)
+            wanted.reply.resolve(Outcome(stream))
+            self._book.hear_all(True)
+        self._wanted.clear()
 
     def _release(self) -> None:
         """Answer and receipt what has become durable."""

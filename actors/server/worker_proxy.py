@@ -15,7 +15,7 @@ from actors.kit.mailbox import ActorStopped, Mailbox
 from actors.server.links import Connected, HangUp, SchedulerMail, WorkerOutbox
 from actors.server.parting import say_why
 from hqtrio.errors import RemoteFault
-from hqtrio.messages.worker import FromWorker, Goodbye, Heartbeat, Register
+from hqtrio.messages.worker import FromWorker, Goodbye, Heartbeat, Pulse, Register
 from hqtrio.model.worker import LossReason
 from hqtrio.net.connection import Connection, ConnectionEnded
 from hqtrio.scheduling.events import LinkClosed, LinkFree, LinkOpened, LinkStuck, WorkerSaid
@@ -91,6 +91,8 @@ class WorkerProxies:
                 while True:
                     messages = await hear(connection.receive, silence_s=2 * heartbeat_s)
                     said = tuple(m for m in messages if not isinstance(m, Heartbeat))
+                    if len(said) < len(messages) and not outbox.closed:
+                        outbox.tell((Pulse(),))
                     if said:
                         is_parting = is_parting or isinstance(said[-1], Goodbye)
                         await self._scheduler.put(WorkerSaid(link, said))

@@ -55,17 +55,35 @@ def read_sources(
     nodes = _text(root / NODES / "possible")
     limits, quotas = _cgroup_limits(root)
     return Sources(
-        affinity=sorted(os.sched_getaffinity(0) if affinity is None else affinity),
+        affinity=sorted(_own_cpus() if affinity is None else affinity),
         nodes=nodes,
         node_cpus={n: _text(root / NODES / f"node{n}" / "cpulist") for n in _numbers(nodes)},
         siblings=_siblings(root),
-        meminfo=_text(root / "proc/meminfo"),
+        meminfo=_text(root / "proc/meminfo") or _meminfo(root),
         cgroup_limits=limits,
         cpu_quotas=quotas,
         nvidia_gpus=len(_entries(root / NVIDIA_GPUS)),
         environment=os.environ if environment is None else environment,
         under_slurm=under_slurm,
     )
+
+
+def _own_cpus() -> Collection[int]:
+    """The CPUs that this process may use; all of them where the system makes no difference."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return range(os.cpu_count() or 1)
+
+
+def _meminfo(root: Path) -> str:
+    """The node's memory as the kernel would tell it, where it has no file for that."""
+    if root != Path("/"):
+        return ""
+    try:
+        kib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024
+    except (OSError, ValueError):
+        return ""
+    return f"MemTotal: {kib} kB\n" if kib > 0 else ""
 
 
 def _numbers(nodes: str) -> list[int]:

@@ -20,7 +20,7 @@ def kill_leftovers(work_dir: Path) -> int:
     marker = WORK_DIR_VARIABLE + b"=" + os.fsencode(work_dir)
     spared = _ancestors()
     killed = 0
-    for name in os.listdir("/proc"):
+    for name in _numbers():
         if not name.isdigit() or int(name) in spared:
             continue
         variables = _environment(name)
@@ -33,6 +33,13 @@ def kill_leftovers(work_dir: Path) -> int:
     if killed:
         log.warning("killed %d processes that an earlier worker in %s left", killed, work_dir)
     return killed
+
+
+def _numbers() -> list[str]:
+    try:
+        return os.listdir("/proc")
+    except OSError:
+        return []  # a system that shows no environments: nothing can be recognised
 
 
 def _environment(pid: str) -> list[bytes]:

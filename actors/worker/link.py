@@ -13,7 +13,7 @@ import trio
 from actors.kit.edge import Silent, run_edge
 from actors.kit.mailbox import Mailbox
 from hqtrio.errors import Refused, RemoteFault, Unreachable
-from hqtrio.messages.worker import Ack, FromWorker, Heartbeat, Report, ToWorker
+from hqtrio.messages.worker import Ack, FromWorker, Heartbeat, Overview, Report, ToWorker
 from hqtrio.net.connection import Connection
 from hqtrio.worker.events import Event, Heard, LinkEnded, LinkOpened, OpenLink
 
@@ -30,10 +30,12 @@ Connect = Callable[[], AbstractAsyncContextManager["Connection[ToWorker]"]]
 
 @dataclass(slots=True)
 class _Unseen:
-    """Whether the server's loop owes an answer: reports sent and reports seen."""
+    """Whether the server owes an answer: reports sent and seen, and a heartbeat since its last
+    frame."""
 
     sent: int = 0
     seen: int = 0
+    has_pulse: bool = True
 
 
 class Link:
@@ -46,11 +48,19 @@ class Link:
         self._connect, self._core, self._heartbeat_s = connect, core, heartbeat_s
         self._outbox: Mailbox[Sequence[FromWorker]] | None = None
         self._unseen = _Unseen()
+        self._overview: Overview | None = None  # the newest that was not sent yet
 
     def tell(self, messages: Sequence[FromWorker]) -> None:
-        """Send these, if the connection is still there."""
-        if self._outbox is not None:
-            self._outbox.tell(messages)
+        """Send these, if the connection is still there; of overviews the newest is enough."""
+        if self._outbox is None:
+            return
+        match messages:
+            case [Overview() as overview]:
+                is_queued, self._overview = self._overview is not None, overview
+                if not is_queued:
+                    self._outbox.tell(())
+            case _:
+                self._outbox.tell(messages)
 
     def close(self) -> None:
         """Say what is queued, then hang up."""
@@ -104,6 +114,7 @@ class Link:
             with trio.move_on_after(self._heartbeat_s) as idle:
                 batch = await outbox.receive()
             if idle.cancelled_caught:
+                self._unseen.has_pulse = False
                 await connection.send([Heartbeat()])
                 continue
             if not batch:
@@ -114,6 +125,9 @@ class Link:
                 if isinstance(message, Report):
                     self._unseen.sent = message.seq
                 await connection.send([message])
+            if self._overview is not None:
+                overview, self._overview = self._overview, None
+                await connection.send([overview])
 
     async def _read(self, connection: Connection[ToWorker]) -> None:
         messages: list[ToWorker] = []
@@ -129,18 +143,24 @@ class Link:
             messages = await self._hear(connection.receive)
 
     async def _hear(self, receive: Callable[[], Awaitable[list[ToWorker]]]) -> list[ToWorker]:
-        """The next frame. A server with nothing to say is silent; one that owes an answer fails.
+        """The next frame. A server that owes an answer and is silent fails.
 
-        Only time spent here counts, in slices, so that a suspended worker blames nobody.
+        Its loop owes an answer to reports. To a heartbeat its edge owes one, and has longer: a
+        server with much to do must not cost an idle worker its connection. Only time spent here
+        counts, in slices, so that a suspended worker blames nobody.
         """
         silent, silence_s = 0, 2 * self._heartbeat_s
         while True:
-            owed = self._unseen.sent > self._unseen.seen
+            owes_report = self._unseen.sent > self._unseen.seen
+            owes_pulse = not self._unseen.has_pulse
             with trio.move_on_after(silence_s / SLICES):
-                return await receive()
-            silent = silent + 1 if owed else 0
-            if silent > SLICES:
-                raise Silent(f"the server has not answered for {silence_s:g} s")
+                messages = await receive()
+                self._unseen.has_pulse = True
+                return messages
+            silent = silent + 1 if owes_report or owes_pulse else 0
+            if silent > (SLICES if owes_report else 2 * SLICES):
+                seconds = silent * silence_s / SLICES
+                raise Silent(f"the server has not answered for {seconds:g} s")
 
 
 def _first(fault: ExceptionGroup[Exception]) -> Exception:

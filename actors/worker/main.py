@@ -9,7 +9,6 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,11 +20,12 @@ from actors.worker.launchers import count_launchers, open_launchers
 from actors.worker.leftovers import kill_leftovers
 from actors.worker.manager import Manager, ask_remaining, find_manager
 from actors.worker.notifications import open_desk
+from actors.worker.overview import watch_load
 from actors.worker.places import WORK_DIR_VARIABLE, Places, open_places
 from actors.worker.settings import WorkerSettings
 from actors.worker.supervisor import Supervisor, open_mailbox
 from hqtrio import __version__
-from hqtrio.errors import InputError, Unreachable
+from hqtrio.errors import InputError, Refused, Unreachable
 from hqtrio.messages.worker import ToWorker
 from hqtrio.model.resources import CPUS, UNIT, Descriptor
 from hqtrio.model.worker import WorkerConfig
@@ -82,13 +82,22 @@ async def run_worker(
             worker_key=secrets.token_bytes(KEY_BYTES),
             launchers=count_launchers(cores // UNIT),
             grace_s=settings.grace_s,
+            reconnect_timeout_s=settings.reconnect_timeout_s,
         )
+        door = _Door(settings.server_dir)
         mailbox = open_mailbox()
+
+        def joined(worker: int, server_uid: str) -> None:
+            door.server_uid = server_uid
+            on_registered(worker, config)
+
         async with trio.open_nursery() as nursery:
             if signals:
                 await nursery.start(_obey_signals, mailbox)
             if stop is not None:
                 nursery.start_soon(_obey_event, stop, mailbox)
+            if settings.overview_interval_s is not None:
+                nursery.start_soon(watch_load, mailbox, descriptor, settings.overview_interval_s)
             async with (
                 open_desk(places.socket, mailbox) as desk,
                 open_launchers(mailbox.tell) as crew,
@@ -97,24 +106,37 @@ async def run_worker(
                     machine,
                     mailbox,
                     crew,
-                    partial(_connect, settings.server_dir),
+                    door.connect,
                     heartbeat_s=settings.heartbeat_s,
-                    on_joined=lambda worker, _: on_registered(worker, config),
+                    on_joined=joined,
                     on_judged=desk.judged,
                 ).run()
             nursery.cancel_scope.cancel()
     return ended.code
 
 
-@asynccontextmanager
-async def _connect(server_dir: Path) -> AsyncIterator[Connection[ToWorker]]:
-    """A connection to the server that the directory names now: a resumed one may have moved."""
-    try:
-        endpoint = read_access(server_dir, "worker").endpoint("worker")
-    except InputError as error:
-        raise Unreachable(str(error)) from error
-    async with connect(endpoint, "worker", ToWorker) as connection:
-        yield connection
+class _Door:
+    """The way to the server that the directory names now: a resumed one may have moved.
+
+    Once the worker has had a server, another one in its place is not its own.
+    """
+
+    def __init__(self, server_dir: Path) -> None:
+        self._server_dir = server_dir
+        self.server_uid = ""
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Connection[ToWorker]]:
+        """A connection; Refused if the directory names another server by now."""
+        try:
+            access = read_access(self._server_dir, "worker")
+            endpoint = access.endpoint("worker")
+        except InputError as error:
+            raise Unreachable(str(error)) from error
+        if self.server_uid and access.server_uid not in (None, self.server_uid):
+            raise Refused(f"another server ({access.server_uid}) has taken the place of this one")
+        async with connect(endpoint, "worker", ToWorker) as connection:
+            yield connection
 
 
 async def _lifetime(settings: WorkerSettings, manager: Manager) -> float | None:

@@ -6,6 +6,7 @@ has children of its own, and their ends belong to whoever started them.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from typing import Final
@@ -13,6 +14,8 @@ from typing import Final
 import trio
 
 from actors.launcher.processes import become_subreaper, processes
+
+log = logging.getLogger(__name__)
 
 _ROUND_S: Final = 0.002
 _POLL_S: Final = 0.01
@@ -27,7 +30,11 @@ class Reaper:
     """
 
     def __init__(self) -> None:
-        become_subreaper()
+        if not become_subreaper():
+            log.warning(
+                "this system hands nobody the children of dead processes: what a task has put"
+                " into the background may outlive the task's end by force"
+            )
         self._own: set[int] = set()
 
     def spare(self, pid: int) -> None:
@@ -74,8 +81,8 @@ async def wait_gone(pid: int) -> int:
     """The child's exit code, once it has ended; it is reaped then."""
     try:
         watch = os.pidfd_open(pid)
-    except OSError:
-        while (code := reap(pid)) is None:  # noqa: ASYNC110 - an old kernel has no event to wait for
+    except (OSError, AttributeError):
+        while (code := reap(pid)) is None:  # noqa: ASYNC110 - there is no event to wait for
             await trio.sleep(_POLL_S)
         return code
     try:

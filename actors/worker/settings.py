@@ -17,7 +17,8 @@ class WorkerSettings:
 
     `coupling` is text, since its groups are those of the pools that are found. `manager` is
     `detect`, `none`, `pbs` or `slurm`. `zero_cost` ends tasks without a process. A task that has
-    to end gets `grace_s` between SIGINT and SIGKILL.
+    to end gets `grace_s` between SIGINT and SIGKILL. With nothing to do it looks for a lost server
+    for `reconnect_timeout_s`.
     """
 
     server_dir: Path
@@ -39,3 +40,4 @@ class WorkerSettings:
     zero_cost: bool = False
     coupling: str = ""
     grace_s: float = GRACE_S
+    reconnect_timeout_s: float | None = None

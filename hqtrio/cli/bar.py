@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ERASE_LINE: Final = "\r\x1b[2K"
 REDRAW_S: Final = 0.1
 BAR_CHARACTERS_MIN: Final = 10
+FRAME_CHARACTERS: Final = 3
+NUMBERS_MIN: Final = 24  # of jobs and tasks: room for some hundreds of each
 _STYLE: Final = re.compile("(\x1b\\[[0-9;]*m)")
 # Piped output gets a line when this share of the tasks has ended, or after this time.
 STEP_SHARE: Final = 0.1
@@ -170,15 +172,20 @@ class _Pace:
 def _fitted(text: str, full_bar: str, counts: Counts) -> str:
     """The text, not wider than the terminal: a second line would not be erased.
 
-    The bar gives way first, then what comes last.
+    The bar gives way first, then what comes last; where there is no room for both the shortest
+    bar and the numbers behind it, the numbers stay.
     """
     room = shutil.get_terminal_size().columns - 1
     excess = len(_STYLE.sub("", text)) - room
     if excess <= 0:
         return text
-    narrow = bar(counts, max(BAR_CHARACTERS_MIN, BAR_CHARACTERS - excess))
+    if room < NUMBERS_MIN + BAR_CHARACTERS_MIN + FRAME_CHARACTERS:
+        text = text.replace(f"{full_bar} ", "", 1)
+    else:
+        narrow = bar(counts, max(BAR_CHARACTERS_MIN, BAR_CHARACTERS - excess))
+        text = text.replace(full_bar, narrow, 1)
     shown = 0
-    parts = _STYLE.split(text.replace(full_bar, narrow, 1))
+    parts = _STYLE.split(text)
     for at in range(0, len(parts), 2):
         parts[at] = parts[at][: max(0, room - shown)]
         shown += len(parts[at])

@@ -6,7 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from hqtrio.cli.parsing import Choice, argument, command
+from hqtrio.cli.kinds import Choice
+from hqtrio.cli.parsing import argument, command
 from hqtrio.cli.session import Session
 from hqtrio.errors import InputError
 

@@ -39,7 +39,7 @@ class SomeFailed(HqError):
     """Some workers have ended with an error."""
 
 
-@command("deploy-ssh", trailing=True)
+@command("deploy-ssh", trailing=True, usage="HOSTFILE [WORKER_START_ARGS]...")
 @argument("words", read=str, nargs=-1, required=True, metavar="HOSTFILE")
 @flag("--show-output", help="Show what the workers print.")
 def deploy_ssh(session: Session, words: tuple[str, ...], show_output: bool) -> int:

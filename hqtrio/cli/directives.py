@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import click
 
-from hqtrio.cli.parsing import check_words
 from hqtrio.cli.task_options import CONFLICTS, CPUS_OPTION, NODES_OPTION, TASK_OPTIONS
+from hqtrio.cli.words import check_words
 from hqtrio.errors import InputError
 
 PREFIX: Final = "#HQ "

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from hqtrio import __version__
-from hqtrio.cli.parsing import Choice, argument, command, flag
+from hqtrio.cli.kinds import Choice
+from hqtrio.cli.parsing import argument, command, flag
 from hqtrio.cli.session import Session
 from hqtrio.errors import InputError
 

@@ -9,7 +9,8 @@ from functools import partial
 from logging import getLogger
 
 from hqtrio.cli import values
-from hqtrio.cli.parsing import Choices, argument, client_command, flag, option
+from hqtrio.cli.kinds import Choices
+from hqtrio.cli.parsing import argument, client_command, flag, option
 from hqtrio.cli.render.job_table import FAILED_SHOWN_MAX
 from hqtrio.cli.render.reports import JobReport, TaskIds
 from hqtrio.cli.session import Session

@@ -12,7 +12,8 @@ from typing import Final, NoReturn
 import click
 
 from hqtrio import __version__
-from hqtrio.cli.parsing import HqGroup, Usage
+from hqtrio.cli.kinds import Usage
+from hqtrio.cli.parsing import HqGroup
 from hqtrio.cli.session import Session
 from hqtrio.errors import HqError
 
@@ -64,6 +65,16 @@ _TASK: Final = {
     "explain": ("hqtrio.cli.task", "explain", "Show why a task runs or not, and where it could"),
     "notify": ("hqtrio.cli.notify", "notify", "Say something to those who wait for the job"),
 }
+_JOURNAL: Final = {
+    "export": ("hqtrio.cli.journal_events", "export", "Print the events of a journal file"),
+    "replay": ("hqtrio.cli.journal_events", "replay", "Print what has happened so far"),
+    "stream": ("hqtrio.cli.journal_events", "stream", "Print what has happened, and what happens"),
+    "check": ("hqtrio.cli.journal_files", "check", "Say what is wrong with a journal file"),
+    "repair": ("hqtrio.cli.journal_files", "repair", "Save what a damaged journal file holds"),
+    "flush": ("hqtrio.cli.journal_files", "flush", "Have all that was recorded on the disk"),
+    "prune": ("hqtrio.cli.journal_files", "prune", "Leave out what concerns only jobs that ended"),
+    "report": ("hqtrio.cli.journal_report", "report", "Draw what a journal tells, as HTML"),
+}
 _NOUNS: Final = {
     "server": ("hqtrio.cli.main", "server", "Server: start, stop, info"),
     "worker": ("hqtrio.cli.main", "worker", "Workers: start, stop, list"),
@@ -71,6 +82,7 @@ _NOUNS: Final = {
     "run": ("hqtrio.cli.run", "run", "Run a job on this machine, without a server"),
     "job": ("hqtrio.cli.main", "job", "Jobs: list, wait, cancel"),
     "task": ("hqtrio.cli.main", "task", "Tasks: list, info, explain"),
+    "journal": ("hqtrio.cli.main", "journal", "The journal: export, stream, report"),
     "doc": ("hqtrio.cli.doc", "doc", "Print where the documentation of a topic is"),
     "generate-completion": (
         "hqtrio.cli.completion",
@@ -83,6 +95,7 @@ server = HqGroup("server", lazy=_SERVER, help="Commands for the server.")
 worker = HqGroup("worker", lazy=_WORKER, help="Commands for workers.")
 job = HqGroup("job", lazy=_JOB, help="Commands for jobs.")
 task = HqGroup("task", lazy=_TASK, help="Commands for tasks.")
+journal = HqGroup("journal", lazy=_JOURNAL, help="Commands for the journal.")
 
 
 def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
@@ -193,7 +206,8 @@ def error_text(error: BaseException) -> str:
     causes: list[str] = []
     cause = error.__cause__
     while cause is not None:
-        words = str(cause) or type(cause).__name__
+        known = cause.strerror if isinstance(cause, OSError) else None  # without the number
+        words = known or str(cause) or type(cause).__name__
         if words not in said:  # what was told already is told once
             causes.append(words)
             said += f"\n{words}"

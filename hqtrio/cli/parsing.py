@@ -6,105 +6,30 @@ errors carry the texts that scripts look for.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from hqtrio.cli import logs
+from hqtrio.cli.kinds import Choice, Parsed, Usage, shown
 from hqtrio.cli.session import GLOBAL_OPTIONS, Session
-from hqtrio.errors import InputError
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+from hqtrio.cli.words import check_words, similar
 
 HELP_NAMES: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _DASHES: Final = "hqtrio.dashes"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Usage(click.UsageError):
-    """What was typed cannot be understood; the message follows the word `error:`."""
-
-
-class Parsed(click.ParamType[Any, Any]):
-    """A value read by a function that raises InputError for what it cannot read."""
-
-    name = "text"
-
-    def __init__(self, read: Callable[[str], object], words: Iterable[str] = ()) -> None:
-        self._read = read
-        self._words = tuple(words)
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        begun, comma, last = incomplete.rpartition(",")
-        return [CompletionItem(begun + comma + w) for w in self._words if w.startswith(last)]
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._read(value)
-        except InputError as error:
-            raise Usage(f"invalid value '{value}' for '{shown(param)}': {error}", ctx) from error
-
-
-class Choice(Parsed):
-    """One of a few words; the command gets what the word stands for."""
-
-    def __init__(self, words: Mapping[str, object] | Sequence[str]) -> None:
-        meaning = words if isinstance(words, Mapping) else {word: word for word in words}
-
-        def read(text: str) -> object:
-            if text not in meaning:
-                raise InputError(f"possible values: {', '.join(meaning)}")
-            return meaning[text]
-
-        super().__init__(read, meaning)
-
-
-class Choices(Parsed):
-    """Words separated by commas; the option may also be repeated."""
-
-    def __init__(self, words: Mapping[str, object]) -> None:
-        def read(text: str) -> object:
-            for word in text.split(","):
-                if word not in words:
-                    raise InputError(f"'{word}' is none of the possible values: {', '.join(words)}")
-            return tuple(words[word] for word in text.split(","))
-
-        super().__init__(read, words)
-
-
-def shown(param: click.Parameter | None) -> str:
-    """A parameter as usage errors name it: `--time-limit <TIME_LIMIT>` or `<PROGRAM>...`."""
-    if param is None:
-        return "value"
-    if isinstance(param, click.Option):
-        name = max(param.opts, key=len)
-        return name if param.is_flag else f"{name} <{_metavar(param)}>"
-    return f"<{_metavar(param)}>" + ("..." if param.nargs == -1 else "")
-
-
-def _metavar(param: click.Parameter) -> str:
-    name = max(param.opts, key=len).lstrip("-") if isinstance(param, click.Option) else param.name
-    return param.metavar or str(name).upper().replace("-", "_")
-
-
 class HqCommand(click.Command):
     """A command with the global options.
 
     `conflicts` lists names of parameters that must not be given together; a command with a
-    trailing list takes every word from the list's first one on as it stands.
+    trailing list takes every word from the list's first one on as it stands. `usage` is what
+    help shows of the arguments.
     """
 
     def __init__(
@@ -112,6 +37,7 @@ class HqCommand(click.Command):
         *args: Any,
         conflicts: Sequence[tuple[str, str]] = (),
         trailing: bool = False,
+        usage: str = "",
         **attributes: Any,
     ) -> None:
         attributes["context_settings"] = HELP_NAMES
@@ -119,6 +45,10 @@ class HqCommand(click.Command):
         self.params = [*self.params, *_global_options()]
         self.allow_interspersed_args = not trailing
         self._conflicts = conflicts
+        self._usage = usage
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["[OPTIONS]", self._usage] if self._usage else super().collect_usage_pieces(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if ctx.resilient_parsing:  # a shell asks what could follow
@@ -183,7 +113,11 @@ class HqGroup(click.Group):
 
 
 def command(
-    name: str, *, conflicts: Sequence[tuple[str, str]] = (), trailing: bool = False
+    name: str,
+    *,
+    conflicts: Sequence[tuple[str, str]] = (),
+    trailing: bool = False,
+    usage: str = "",
 ) -> Callable[[Callable[..., Any]], click.Command]:
     """Decorate the function `f(session, **parameters)` that performs a command.
 
@@ -195,13 +129,18 @@ def command(
         def perform(**parameters: Any) -> Any:
             return function(_ready_session(), **parameters)
 
-        return click.command(name, cls=HqCommand, conflicts=conflicts, trailing=trailing)(perform)
+        settings: dict[str, Any] = {"conflicts": conflicts, "trailing": trailing, "usage": usage}
+        return click.command(name, cls=HqCommand, **settings)(perform)
 
     return decorate
 
 
 def client_command(
-    name: str, *, conflicts: Sequence[tuple[str, str]] = (), trailing: bool = False
+    name: str,
+    *,
+    conflicts: Sequence[tuple[str, str]] = (),
+    trailing: bool = False,
+    usage: str = "",
 ) -> Callable[[Callable[..., Awaitable[Any]]], click.Command]:
     """As `command`, for `async f(session, client, **parameters)`, which runs connected."""
 
@@ -211,7 +150,8 @@ def client_command(
             session = _ready_session()
             return session.with_client(lambda client: function(session, client, **parameters))
 
-        return click.command(name, cls=HqCommand, conflicts=conflicts, trailing=trailing)(perform)
+        settings: dict[str, Any] = {"conflicts": conflicts, "trailing": trailing, "usage": usage}
+        return click.command(name, cls=HqCommand, **settings)(perform)
 
     return decorate
 
@@ -247,94 +187,6 @@ def argument(
     """A positional argument."""
     kind = read if isinstance(read, click.ParamType) else Parsed(read)
     return click.argument(name, type=kind, **rest)
-
-
-def check_words(
-    command: click.Command,
-    ctx: click.Context,
-    args: Sequence[str],
-    conflicts: Sequence[tuple[str, str]],
-) -> list[str]:
-    """Refuse what is unknown, repeated, missing or in conflict, before any value is read.
-
-    Returns the words that belong to no parameter.
-    """
-    params = {str(param.name): param for param in command.get_params(ctx)}
-    _check_values_present(command, ctx, args)
-    try:
-        given, rest, order = command.make_parser(ctx).parse_args(args=list(args))
-    except click.NoSuchOption as error:
-        options = [
-            name
-            for param in params.values()
-            if isinstance(param, click.Option) and not param.hidden
-            for name in param.opts
-            if name.startswith("--")
-        ]
-        meant = similar(error.option_name, options)
-        raise Usage(f"unexpected argument '{error.option_name}' found{meant}", ctx) from error
-    except click.BadOptionUsage as error:
-        raise Usage(_bad_option(error, params), ctx) from error
-    if any(param.is_eager for param in order):
-        return rest  # help or version is asked for
-    for param in order:
-        single = isinstance(param, click.Option) and not param.multiple
-        if single and sum(other is param for other in order) > 1:
-            raise Usage(f"the argument '{shown(param)}' cannot be used multiple times", ctx)
-    if rest and not ctx.allow_extra_args:
-        raise Usage(f"unexpected argument '{rest[0]}' found", ctx)
-    named = {param.name for param in order if isinstance(param, click.Option)}
-    for one, other in conflicts:
-        if one in named and other in named:
-            raise Usage(
-                f"the argument '{shown(params[one])}' cannot be used with '{shown(params[other])}'",
-                ctx,
-            )
-    values = {name for name, value in given.items() if isinstance(value, str | list | tuple)}
-    missing = [p for p in params.values() if p.required and p.name not in named | values]
-    if missing:
-        lines = "".join(f"\n  {shown(param)}" for param in missing)
-        raise Usage(f"the following required arguments were not provided:{lines}", ctx)
-    return rest
-
-
-def similar(word: str, known: Iterable[str]) -> str:
-    """`, did you mean 'x'?` if one of the known words is near, or nothing."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f", did you mean '{near[0]}'?" if near else ""
-
-
-def _check_values_present(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
-    """Refuse `--name --wait`: an option is no value, but a negative number is."""
-    takers = {
-        name: param
-        for param in command.get_params(ctx)
-        if isinstance(param, click.Option) and not param.is_flag and not param.count
-        for name in param.opts
-    }
-    words = iter(args)
-    for word in words:
-        if word == "--" or (not word.startswith("-") and not ctx.allow_interspersed_args):
-            return
-        if word in takers:
-            value = next(words, None)
-            if value is None or _looks_like_option(value):
-                raise Usage(
-                    f"a value is required for '{shown(takers[word])}' but none was supplied", ctx
-                )
-
-
-def _looks_like_option(word: str) -> bool:
-    return len(word) > 1 and word[0] == "-" and not word[1].isdigit()
-
-
-def _bad_option(error: click.BadOptionUsage, params: Mapping[str, click.Parameter]) -> str:
-    for param in params.values():
-        if error.option_name in param.opts:
-            return f"unexpected value for '{shown(param)}' found; no more were expected"
-    return error.format_message()
 
 
 def _global_options() -> list[click.Option]:

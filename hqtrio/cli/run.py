@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 log = getLogger(__name__)
 
+USAGE: Final = "PROGRAM [ARGS]... | JOB_FILE"
 EXIT_FAILED: Final = 1
 EXIT_SIGNALLED: Final = 128  # plus the number of the signal
 FAILED_SHOWN_MAX: Final = 20
@@ -62,7 +63,7 @@ def machine_cpus(text: str) -> str:
     return text
 
 
-@command("run", conflicts=[("each_line", "from_json")], trailing=True)
+@command("run", conflicts=[("each_line", "from_json")], trailing=True, usage=USAGE)
 @argument("words", read=str, nargs=-1, required=True, metavar="PROGRAM")
 @option("--cpus", read=machine_cpus, help="CPUs of this machine: 8, 2x4, [0,1] (default: all).")
 @task_options

@@ -45,6 +45,26 @@ RETRY_S: Final = 1.0
     metavar="DURATION",
     help="How long others of equal priority may overtake a task that needs more; 0s: for ever.",
 )
+@option(
+    "--worker-grace",
+    "worker_grace_s",
+    read=parse_duration,
+    metavar="DURATION",
+    help="How long a worker without connection keeps its tasks (default: 3s after a break, 2m "
+    "after silence); 0s: not at all.",
+)
+@option(
+    "--journal",
+    metavar="PATH",
+    help="Keep the journal there, and go on from it if it exists (default: a new one in the "
+    "instance's directory); none: a server that ends takes its jobs along.",
+)
+@option(
+    "--journal-flush-period",
+    read=parse_duration,
+    metavar="DURATION",
+    help="Accepted for compatibility: what is acknowledged is always on the disk.",
+)
 @option("--access-file", help="Use hosts, ports and keys of a file of `generate-access`.")
 @flag(
     "--disable-client-authentication-and-encryption",
@@ -74,10 +94,15 @@ def start(session: Session, daemon: bool, **parameters: Any) -> None:
 
     from actors.server.main import ServerSettings, run_server
 
-    access_file = parameters.pop("access_file")
+    access_file, journal = parameters.pop("access_file"), parameters.pop("journal")
+    parameters.pop("journal_flush_period")
+    if journal == "none":
+        log.warning("without a journal, jobs and results are gone when the server ends")
     settings = ServerSettings(
         server_dir=Path(session.server_dir),
         access_file=Path(absolute(access_file)) if access_file else None,
+        journal=Path(absolute(journal)) if journal and journal != "none" else None,
+        has_own_journal=journal is None,
         **parameters,
     )
 

@@ -36,13 +36,19 @@ log = getLogger(__name__)
 
 JOB_FILE_ENDINGS: Final = (".yaml", ".yml", ".toml")
 KEY_BYTES: Final = 16
+USAGE: Final = "PROGRAM [ARGS]... | JOB_FILE"
 # Options that make sense for a whole job file.
 FILE_OPTIONS: Final = frozenset(
     {"name", "max_fails", "priority", "job", "wait", "progress", "on_notify"}
 )
 
 
-@client_command("submit", conflicts=[("wait", "progress"), *CONFLICTS], trailing=True)
+@client_command(
+    "submit",
+    conflicts=[("wait", "progress"), *CONFLICTS],
+    trailing=True,
+    usage=USAGE,
+)
 @argument("words", read=str, nargs=-1, required=True, metavar="PROGRAM")
 @CPUS_OPTION
 @NODES_OPTION

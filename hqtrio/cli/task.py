@@ -7,7 +7,8 @@ from contextlib import aclosing
 from logging import getLogger
 
 from hqtrio.cli import values
-from hqtrio.cli.parsing import Choices, argument, client_command, flag, option
+from hqtrio.cli.kinds import Choices
+from hqtrio.cli.parsing import argument, client_command, flag, option
 from hqtrio.cli.session import Session
 from hqtrio.client import Client, Task, tasks_of
 from hqtrio.errors import InputError

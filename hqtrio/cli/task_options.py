@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from hqtrio.cli import values
-from hqtrio.cli.parsing import Choice, flag, option
+from hqtrio.cli.kinds import Choice
+from hqtrio.cli.parsing import flag, option
 from hqtrio.cli.submitting import DEFAULT_STDERR, DEFAULT_STDOUT
 from hqtrio.model.requests import parse_named_need
 from hqtrio.model.task import DEFAULT_CRASH_LIMIT

@@ -5,7 +5,8 @@ from __future__ import annotations
 from logging import getLogger
 
 from hqtrio.cli import values
-from hqtrio.cli.parsing import Choice, argument, client_command, flag, option
+from hqtrio.cli.kinds import Choice
+from hqtrio.cli.parsing import argument, client_command, flag, option
 from hqtrio.cli.session import Session
 from hqtrio.client import Client
 from hqtrio.errors import InputError

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from hqtrio import __version__
 from hqtrio.cli import values
-from hqtrio.cli.parsing import Choice, command, flag, option
+from hqtrio.cli.kinds import Choice
+from hqtrio.cli.parsing import command, flag, option
 from hqtrio.cli.session import Session, absolute
 from hqtrio.errors import InputError
 from hqtrio.messages.client import WorkerRow
@@ -111,7 +112,7 @@ def worker_cpus(text: str) -> Pool | str:
     "overview_interval_s",
     read=parse_human_duration,
     metavar="OVERVIEW_INTERVAL",
-    help="How often the load of the machine is told; nobody listens to it yet, so it is not.",
+    help="How often the worker tells how busy its machine is, as in 10s (0s: never).",
 )
 @option(
     "--on-server-lost",
@@ -119,6 +120,14 @@ def worker_cpus(text: str) -> Pool | str:
     default="reconnect",
     metavar="POLICY",
     help="stop, finish-running (end after the running tasks), or reconnect.",
+)
+@option(
+    "--reconnect-timeout",
+    "reconnect_timeout_s",
+    read=parse_duration,
+    metavar="DURATION",
+    help="How long a worker with nothing to do looks for a lost server (default: its idle "
+    "timeout, else 5m).",
 )
 @option(
     "--manager",
@@ -164,8 +173,6 @@ def start(
     if no_detect_resources:
         # CPUs were looked for all the same, unless they were given.
         parameters["detect"] = (CPUS,)
-    if overview_interval_s:
-        log.warning("--overview-interval: this version tells nobody the load of the machine")
     settings = WorkerSettings(
         server_dir=Path(session.server_dir),
         cpus=cpus if isinstance(cpus, Pool) else None,

@@ -29,6 +29,8 @@ from hqtrio.messages.client import (
     Response,
     Said,
     Selector,
+    StreamBegun,
+    StreamEvents,
     SubmitCommit,
     SubmitJob,
     Submitted,
@@ -46,6 +48,7 @@ from hqtrio.model.job import Ranges, Submit
 
 ALL = Selector(Which.ALL)
 LAST = Selector(Which.LAST)
+_STREAM_PARTS = 4
 R = TypeVar("R", bound=Response)
 
 
@@ -132,6 +135,9 @@ class Client:
         self._workers_changed = trio.Event()
         self._workers_connected: int | None = None
         self._last_number = 0
+        # What a stream of events tells; while that is not read, nothing else is heard either.
+        self._stream: trio.MemorySendChannel[Response] | None = None
+        self._streamed: trio.MemoryReceiveChannel[Response] | None = None
         self._lost: RemoteFault | None = None
 
     # --- the connection
@@ -145,7 +151,10 @@ class Client:
                 self._lose(_loss(fault))
                 return
             for said in batch:
-                self._take(said)
+                if self._stream is not None and not said.number:
+                    await self._stream.send(said.response)
+                else:
+                    self._take(said)
 
     def _take(self, said: Said) -> None:
         if said.number:
@@ -174,6 +183,8 @@ class Client:
         for watching in self._watching:
             watching._lose(fault)
         self._workers_changed.set()
+        if self._stream is not None:
+            self._stream.close()
 
     # --- requests
 
@@ -215,6 +226,28 @@ class Client:
     async def ask(self, request: AnyRequest, kind: type[R]) -> R:
         """The answer to a request that is answered by one kind of response."""
         return _of_kind(request, await self.call(request), kind)
+
+    # --- events
+
+    async def begin_stream(self, request: StreamEvents) -> StreamBegun:
+        """From now on `next_of_stream` is what the connection is for."""
+        self._stream, self._streamed = trio.open_memory_channel[Response](_STREAM_PARTS)
+        return await self.ask(request, StreamBegun)
+
+    async def next_of_stream(self) -> Response:
+        """The next part of the stream."""
+        assert self._streamed is not None
+        try:
+            return await self._streamed.receive()
+        except trio.EndOfChannel:
+            assert self._lost is not None
+            raise self._lost from None
+
+    def another(self) -> AbstractAsyncContextManager[Client]:
+        """A new client of the same server; Unreachable if nobody knows how to find it."""
+        if self._another is None:
+            raise Unreachable("The connection to the server is lost")
+        return self._another()
 
     # --- long lists
 

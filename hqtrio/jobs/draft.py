@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -70,6 +71,10 @@ class Draft:
         self._graph_numbers = Numbering()  # positions are places in the graph
         self._array_numbers = Numbering()
         self._arrays: list[ArraySpec] = []
+        # One for each array, complete but for what only the job knows. Positions and indexes count
+        # from the first of this submit.
+        self._blocks: list[ArrayBlock] = []
+        self._places = 0
         self._combinations: dict[int, Combinations] = {}
         self._array_firsts: list[int] = []  # position of each array among those numbers
         self._array_depths: list[int] = []
@@ -106,6 +111,7 @@ class Draft:
         self._array_firsts.append(self._array_numbers.count)
         self._array_depths.append(self._depth(spec))
         self._arrays.append(spec)
+        self._add_block(index, spec)
         self.bytes += body_bytes(spec.body)
         self._array_numbers.accept(spec.ranges)
         for given in spec.ranges:
@@ -113,6 +119,25 @@ class Draft:
             self._array_numbers.add(*given)
         if spec.entries or spec.entry_ends:
             self._add_entries(index, spec.entries, spec.entry_ends)
+
+    def _add_block(self, index: int, spec: ArraySpec) -> None:
+        block = ArrayBlock(
+            first=self._places,
+            count=spec.count,
+            body=Body(0, 0, spec.body),  # of no job yet
+            variants=spec.variants,
+            settings=spec.settings,
+            ranges=spec.ranges,
+            group=spec.group,
+            active=spec.count,
+            unfinished=spec.count,
+            done=not spec.count,
+            depth=self._array_depths[index],
+            combinations=self._combinations.get(index),
+        )
+        self._places += spec.count
+        self._blocks.append(block)
+        _link(self._blocks, spec)
 
     def _depth(self, spec: ArraySpec) -> int:
         """How many arrays with tasks it waits for, one after another."""
@@ -257,15 +282,7 @@ class Draft:
         """
         first_block = len(job.blocks)
         resolver = Resolver(job.id, server_uid)
-        largest = max(
-            self._array_numbers.largest, self._graph_numbers.largest, job.numbering.largest
-        )
-        for index, spec in enumerate(self._arrays):
-            ranges = spec.ranges
-            if not ranges and spec.count:
-                ranges = ((largest + 1, spec.count, 1),)
-                largest += spec.count
-            self._create_array(job, index, ranges, first_block, resolver, bodies)
+        self._create_arrays(job, first_block, resolver, bodies)
         doomed: list[int] = []
         if self._graph.count:
             doomed = self._create_graph(job, resolver)
@@ -274,41 +291,44 @@ class Draft:
         numbers = tuple(block.ranges for block in blocks if isinstance(block, ArrayBlock))
         return blocks, doomed, numbers
 
-    def _create_array(
-        self,
-        job: Job,
-        index: int,
-        ranges: Ranges,
-        first_block: int,
-        resolver: Resolver,
-        bodies: BodyNumbers,
+    def _create_arrays(
+        self, job: Job, first_block: int, resolver: Resolver, bodies: BodyNumbers
     ) -> None:
-        spec, entries = self._arrays[index], self._entries.get(index)
-        content = resolver.resolve(spec.body)
-        if content.matrix is not None and ranges:
-            content = msgspec.structs.replace(content, first_number=ranges[0][0])
-        block = ArrayBlock(
-            first=job.count,
-            count=spec.count,
-            body=Body(bodies.take(), job.id, content),
-            variants=spec.variants,
-            settings=spec.settings,
-            ranges=ranges,
-            group=spec.group,
-            active=spec.count,
-            unfinished=spec.count,
-            done=not spec.count,
-            depth=self._array_depths[index],
-            combinations=self._combinations.get(index),
+        """Give the job all arrays at once: there may be tens of thousands of them."""
+        largest = max(
+            self._array_numbers.largest, self._graph_numbers.largest, job.numbering.largest
         )
-        if entries is not None:
-            block.blob = bytes(entries.blob)
-            block.ends = memoryview(entries.ends).toreadonly()
-        job.add_block(block)
-        job.grow(spec.count)
-        for given in ranges:
-            job.numbering.add(*given)
-        _link(job, block, spec, first_block)
+        first = job.count
+        given: list[tuple[int, int, int]] = []
+        for index, block in enumerate(self._blocks):
+            if not block.ranges and block.count:
+                block.ranges = ((largest + 1, block.count, 1),)
+                largest += block.count
+            content = resolver.resolve(block.body.content)
+            if content.matrix is not None and block.ranges:
+                content = msgspec.structs.replace(content, first_number=block.ranges[0][0])
+            block.body = Body(bodies.take(), job.id, content)
+            entries = self._entries.get(index)
+            if entries is not None:
+                block.blob = bytes(entries.blob)
+                block.ends = memoryview(entries.ends).toreadonly()
+            if first:
+                block.first += first
+            if first_block:
+                for links in (block.needs, block.feeds, block.each, block.feeds_each):
+                    links[:] = [link + first_block for link in links]
+            if block.needs or block.each:
+                job.linked = True
+            if block.always:
+                job.unconditional.append(first_block + index)
+            job.add_block(block)
+            if not index:
+                job.grow(block.count)  # the second block asks what the first one has
+            given += block.ranges
+        if self._blocks:
+            job.grow(self._places - self._blocks[0].count)
+        for run in _joined(given):
+            job.numbering.add(*run)
 
     def _create_graph(self, job: Job, resolver: Resolver) -> list[int]:
         block = self._graph
@@ -348,27 +368,36 @@ def _combinations(spec: ArraySpec, matrix: Matrix) -> Combinations:
     return combinations
 
 
-def _link(job: Job, block: ArrayBlock, spec: ArraySpec, first_block: int) -> None:
-    """Make the newest block of the job wait for what its array needs."""
-    index = len(job.blocks) - 1
+def _joined(ranges: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
+    """The same numbers in the same order, consecutive ones in one range."""
+    before: tuple[int, int, int] | None = None
+    for start, count, step in ranges:
+        is_plain = step == 1 or count <= 1
+        if before is not None:
+            if is_plain and before[2] == 1 and before[0] + before[1] == start:
+                before = (before[0], before[1] + count, 1)
+                continue
+            yield before
+        before = (start, count, 1 if is_plain else step)
+    if before is not None:
+        yield before
+
+
+def _link(blocks: Sequence[ArrayBlock], spec: ArraySpec) -> None:
+    """Make the newest of the blocks wait for what its array needs."""
+    index = len(blocks) - 1
+    block = blocks[index]
     for need in dict.fromkeys(spec.needs):
-        producer = job.blocks[first_block + need]
-        assert isinstance(producer, ArrayBlock), (job.id, need)
+        producer = blocks[need]
         if not producer.count:
             continue
-        job.linked = True
-        block.needs.append(first_block + need)
+        block.needs.append(need)
         if spec.always:
             block.waits = 1
         else:
             producer.feeds.append(index)
             block.waits += 1
     for need in dict.fromkeys(spec.each):
-        producer = job.blocks[first_block + need]
-        assert isinstance(producer, ArrayBlock), (job.id, need)
-        job.linked = True
-        block.each.append(first_block + need)
-        producer.feeds_each.append(index)
+        block.each.append(need)
+        blocks[need].feeds_each.append(index)
     block.always = spec.always and bool(block.needs or block.each)
-    if block.always:
-        job.unconditional.append(index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from hqtrio.messages.client import JobNotice, Request, Response, TaskNotice, WorkerNotice
 from hqtrio.messages.records import Record
@@ -27,6 +28,11 @@ class SessionEnded:
     session: int
 
 
+@dataclass(frozen=True, slots=True)
+class ServerEnds:
+    """The server ends on purpose: workers that go from now on were told to."""
+
+
 # --- effects
 
 
@@ -45,6 +51,9 @@ class Answer:
     number: int
     response: Response
     durable: bool = False
+
+
+EVERYBODY: Final = 0  # in place of a session: all who are told every event
 
 
 @dataclass(frozen=True, slots=True)

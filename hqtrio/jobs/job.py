@@ -18,7 +18,7 @@ from hqtrio.jobs.executions import (
     Executions,
 )
 from hqtrio.jobs.numbering import Numbering
-from hqtrio.jobs.pairing import is_met, wake, wake_unconditional
+from hqtrio.jobs.pairing import freed_places, wake, wake_unconditional
 from hqtrio.model.job import JobHead
 from hqtrio.model.task import TaskSettings, TaskState
 
@@ -46,6 +46,7 @@ class Job:
     __slots__ = (
         "blocks",
         "cancel_reason",
+        "closed_at",
         "completed_at",
         "counts",
         "crashes",
@@ -59,6 +60,7 @@ class Job:
         "instances",
         "is_open",
         "keys",
+        "late",
         "linked",
         "met",
         "numbering",
@@ -67,11 +69,13 @@ class Job:
         "ran",
         "simple",
         "states",
+        "submit_dates",
         "submits",
         "submitted_at",
         "sweeps",
         "tries",
         "unconditional",
+        "variants",
     )
 
     def __init__(self, number: int, head: JobHead, at: float) -> None:
@@ -80,6 +84,7 @@ class Job:
         self.submitted_at = at
         self.is_open = head.is_open
         self.completed_at: float | None = None
+        self.closed_at: float | None = None  # if it was open and is no more
         self.cancel_reason: str | None = None
         self.keys: list[bytes] = []
         self.numbering = Numbering()
@@ -90,10 +95,12 @@ class Job:
         self.crashes: dict[int, int] = {}
         self.errors: dict[int, str] = {}
         self.gangs: dict[int, tuple[int, ...]] = {}  # all workers of multi-node tasks, root first
+        self.variants: dict[int, int] = {}  # of tasks that run, or ran, in another than the first
         self.ran: dict[int, None] = {}  # workers that ran tasks
         self.blocks: list[Block] = []
         self.firsts: list[int] = []  # block.first of each
         self.submits: list[tuple[str, int, int]] = []  # submit dir, first block, end
+        self.submit_dates: list[float] = []
         self.sweeps: list[tuple[int, int, float]] = []  # (from, to, when) the active ones ended
         self.outside: dict[int, array[int]] = {}  # consumers in other blocks, by position
         # Failed tries of tasks that are repeated; until when some of them wait, and after what.
@@ -103,6 +110,7 @@ class Job:
         self.unconditional: list[int] = []
         self.met: list[int] = []
         self.freed: list[ArrayBlock] = []
+        self.late: list[tuple[ArrayBlock, bytes]] = []  # as `met`, by place, of a great many
         # A simple job has one array: nobody needs to know which block a task belongs to.
         self.simple = True
         # In a linked job the end of a task may concern others.
@@ -207,6 +215,7 @@ class Job:
         self.states[position] = WAITING
         self.executions.put(position, Execution())
         self.gangs.pop(position, None)
+        self.variants.pop(position, None)
         instance = self.instances.get(position, 0) + 1
         self.instances[position] = instance
         return instance
@@ -240,13 +249,9 @@ class Job:
         self.outside.clear()
         self.pauses = {p: pause for p, pause in self.pauses.items() if self.states[p] == WAITING}
         for block in paired:
-            producers = [self.firsts[index] for index in block.each]
-            self.met += [
-                block.first + place
-                for place in range(block.released)
-                if any(before[first + place] < FINISHED for first in producers)
-                and is_met(self, block, place)
-            ]
+            places = freed_places(self, block, before)
+            if any(places):
+                self.late.append((block, places))
         return workers
 
     def _abort_block(self, block: Block, at: float) -> list[int]:

@@ -16,20 +16,26 @@ from hqtrio.jobs.effects import (
     Effect,
     Notify,
     Receipted,
+    ServerEnds,
     SessionEnded,
     StopServer,
 )
 from hqtrio.jobs.explain import explain_task
-from hqtrio.jobs.gangs import drop_node, part_in_gang
-from hqtrio.jobs.job import CANCELLED, Job
+from hqtrio.jobs.gangs import Gangs, drop_node, part_in_gang
+from hqtrio.jobs.history import remembered
+from hqtrio.jobs.job import CANCELLED, RUNNING, Job
 from hqtrio.jobs.listing import job_details, job_row, task_page
 from hqtrio.jobs.notes import notices_of
-from hqtrio.jobs.reports import apply_ended, apply_loss, apply_started
+from hqtrio.jobs.replay import Replay
+from hqtrio.jobs.reports import active, apply_ended, apply_loss, apply_started
+from hqtrio.jobs.resume import resume
+from hqtrio.jobs.returns import kept, returning, unheard
 from hqtrio.jobs.select import chosen, page
 from hqtrio.jobs.selection import numbers_page
 from hqtrio.jobs.state import counts_of
 from hqtrio.jobs.submitting import Submitting
 from hqtrio.jobs.tables import Tables
+from hqtrio.jobs.variants import choose_variants
 from hqtrio.jobs.watching import Subscriptions
 from hqtrio.jobs.workers import refusal
 from hqtrio.messages import client as ask
@@ -38,9 +44,13 @@ from hqtrio.messages.records import (
     JobCancelled,
     JobClosed,
     JobsForgotten,
+    Record,
+    ServerStarted,
+    VariantsChosen,
     WorkerConnected,
     WorkerLost,
     WorkerStopping,
+    WorkerTold,
 )
 from hqtrio.messages.scheduling import (
     AdmitWorker,
@@ -50,21 +60,28 @@ from hqtrio.messages.scheduling import (
     RefuseWorker,
     StopWorker,
     TasksBounced,
+    TasksDropped,
     TasksReported,
+    WorkerAbsent,
     WorkerArrived,
+    WorkerBusy,
     WorkerGone,
 )
+from hqtrio.messages.worker import Ended, Started
 from hqtrio.model.worker import CRASHES, LossReason
 from hqtrio.now import Now
 
-Event = FromScheduler | ClientAsked | SessionEnded
+Event = FromScheduler | ClientAsked | SessionEnded | ServerEnds
 
 _JOBS_SLICE: Final = 100  # jobs that one request changes before others get a turn
 _WATCHED_MAX: Final = 5000
 
 
 class JobBook:
-    """Machine 1. `history` names the journal that workers' promises belong to."""
+    """Machine 1. `history` names the journal that workers' promises belong to.
+
+    With `replayed`, what that has restored are its tables from now on.
+    """
 
     def __init__(
         self,
@@ -74,18 +91,30 @@ class JobBook:
         idle_timeout_s: float | None = None,
         *,
         jobs_before: int = 0,
+        replayed: Replay | None = None,
     ) -> None:
         self._server_uid = server_uid
         self._history = history
         self._details = details
         self._idle_timeout_s = idle_timeout_s
-        self._tables = Tables()
-        self._tables.last_job = jobs_before
-        self._submitting = Submitting(self._tables, server_uid)
+        self._replayed = replayed
+        self._tables = Tables() if replayed is None else replayed.tables
+        self._tables.last_job = max(self._tables.last_job, jobs_before)
+        submissions = 0 if replayed is None else replayed.submissions
+        self._submitting = Submitting(self._tables, server_uid, submissions)
         self._subscriptions = Subscriptions()
         self._tick_at = inf
 
     # --- the machine
+
+    def begin(self, now: Now, grace_s: float) -> Sequence[Effect]:
+        """Say what comes before any event. Workers of before have `grace_s` to come back."""
+        tables = self._tables
+        tables.out.record(ServerStarted(self._server_uid, self._details.version, now.wall))
+        if self._replayed is not None:
+            resume(self._replayed, grace_s, now)
+            self._replayed = None
+        return self._settled(now)
 
     def handle(self, event: Event, now: Now) -> Sequence[Effect]:
         """Change the tables, and say what has to be done about it."""
@@ -98,13 +127,22 @@ class JobBook:
                 self._arrived(event, now)
             case WorkerGone():
                 self._lost(event, now)
+            case WorkerBusy(worker, load):
+                if self._tables.workers.busy(worker, load, now.wall):
+                    self._tables.out.record(WorkerTold(worker, load, now.wall))
             case NodeLost():
                 drop_node(self._tables, event)
+            case TasksDropped():
+                self._dropped(event, now)
+            case WorkerAbsent(worker, reason):
+                self._tables.workers.missed(worker, reason, now.wall)
             case TasksBounced():
                 pass  # the scheduler has them again, and for users they never stopped waiting
             case SessionEnded(session):
                 self._submitting.end_session(session)
                 self._subscriptions.end(session)
+            case ServerEnds():
+                self._tables.workers.all_stop()
             case _:
                 assert_never(event)
         return self._settled(now)
@@ -127,6 +165,17 @@ class JobBook:
     def end_batch(self, now: Now) -> list[Notify]:
         """What subscribers are told about everything since the last time."""
         return self._subscriptions.take(self._tables.workers.connected)
+
+    def remember(self) -> Iterator[list[Record]]:
+        """What is known of the past, as records, job by job; as it is now, however slowly read."""
+        details = self._details
+        return remembered(
+            self._tables, ServerStarted(self._server_uid, details.version, details.start_date)
+        )
+
+    def hear_all(self, wanted: bool) -> None:
+        """Whether there is somebody to be told of whatever any task says."""
+        self._subscriptions.hears_all = wanted
 
     def check(self) -> None:
         """Assert what must hold between events."""
@@ -156,9 +205,22 @@ class JobBook:
         if reason:
             out.command(RefuseWorker(event.link, reason))
             return
-        attachment = hello.attachment + 1 if hello.history == self._history else 1
-        entry = self._tables.workers.arrived(hello.worker_key, attachment, hello.config, now.wall)
+        entry = returning(self._tables, hello, self._history)
+        if entry is not None and entry.stopping is not None:
+            out.command(RefuseWorker(event.link, "it was told to stop"))
+            return
+        if entry is None:
+            entry = self._tables.workers.arrived(hello.worker_key, 1, hello.config, now.wall)
+        else:
+            attachment = max(entry.attachment, hello.attachment) + 1
+            self._tables.workers.back(entry, attachment, hello.config)
+        attachment = entry.attachment
+        returns = attachment > 1
         out.record(WorkerConnected(entry.id, entry.key, attachment, entry.config, now.wall))
+        for report in unheard(hello.held, event.seen) if returns else ():
+            started = [fact for fact in report.facts if isinstance(fact, Started)]
+            ended = [fact for fact in report.facts if isinstance(fact, Ended)]
+            self._take_in(entry.id, started, ended, event.gangs, now)
         idle_timeout_s = hello.config.idle_timeout_s
         out.command(
             AdmitWorker(
@@ -169,8 +231,12 @@ class JobBook:
                 self._server_uid,
                 self._history,
                 self._idle_timeout_s if idle_timeout_s is None else idle_timeout_s,
+                kept(self._tables, hello.held) if returns else (),
             )
         )
+        if returns and hello.held is not None and hello.held.reports:
+            receipt = Receipt(entry.id, attachment, hello.held.reports[-1].seq)
+            out.effects.append(Receipted(receipt))
 
     def _lost(self, event: WorkerGone, now: Now) -> None:
         reason = self._tables.workers.gone(event.worker, event.reason, now.wall)
@@ -180,13 +246,31 @@ class JobBook:
         crashed = reason in CRASHES
         apply_loss(self._tables, event.worker, event.running, event.shipped, crashed, now.wall)
 
-    def _reported(self, event: TasksReported, now: Now) -> None:
-        for started in event.started:
-            apply_started(self._tables, event.worker, started, now.wall, event.gangs)
-            for notice in notices_of(self._tables, event.worker, started.notes):
+    def _dropped(self, event: TasksDropped, now: Now) -> None:
+        """What the worker is back without waits again; nobody has crashed."""
+        ran = [job for job, p in active(self._tables, event.tasks) if job.states[p] == RUNNING]
+        self._tables.workers.released(event.worker, len(ran))
+        apply_loss(self._tables, event.worker, (), event.tasks, False, now.wall)
+
+    def _take_in(
+        self,
+        worker: int,
+        started: Sequence[Started],
+        ended: Sequence[Ended],
+        gangs: Gangs,
+        now: Now,
+    ) -> None:
+        for start in started:
+            apply_started(self._tables, worker, start, now.wall, gangs)
+            for notice in notices_of(self._tables, worker, start.notes):
                 self._subscriptions.noted(notice)
-        for ended in event.ended:
-            apply_ended(self._tables, event.worker, ended, now.wall, event.gangs)
+        for end in ended:
+            apply_ended(self._tables, worker, end, now.wall, gangs)
+
+    def _reported(self, event: TasksReported, now: Now) -> None:
+        if event.variants and (chosen := choose_variants(self._tables, event.variants)):
+            self._tables.out.record(VariantsChosen(chosen))
+        self._take_in(event.worker, event.started, event.ended, event.gangs, now)
         receipt = Receipt(event.worker, event.attachment, event.report)
         self._tables.out.effects.append(Receipted(receipt))
 
@@ -273,7 +357,7 @@ class JobBook:
         def close(job: Job) -> Verdict:
             if not job.is_open:
                 return Verdict(job.id, VerdictKind.ALREADY)
-            job.is_open = False
+            job.is_open, job.closed_at = False, at
             self._tables.changed[job.id] = None
             self._tables.out.record(JobClosed(job.id, at))
             return Verdict(job.id, VerdictKind.OK)
@@ -376,9 +460,9 @@ class JobBook:
         numbers, more, unknown = page(
             request.workers, workers.last, list(workers.entries), request.after, request.limit
         )
-        entries = [workers.entries[number] for number in numbers]
+        entries = workers.fitting(numbers)
         rows = tuple(entry.row(part_in_gang(tables, entry)) for entry in entries)
-        return ask.WorkerRows(rows, more, unknown)
+        return ask.WorkerRows(rows, more or len(rows) < len(numbers), unknown)
 
     def _explain(self, request: ask.ExplainTask) -> ask.TaskExplained:
         jobs = self._tables.jobs

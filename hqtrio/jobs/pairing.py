@@ -21,6 +21,9 @@ WAITING: Final = int(TaskState.WAITING)
 FINISHED: Final = int(TaskState.FINISHED)
 ABORTED: Final = int(TaskState.ABORTED)
 _WAITING_RUN: Final = re.compile(rb"\x00+")
+_IS_WAITING: Final = bytes(state == WAITING for state in range(256))
+_IS_ACTIVE: Final = bytes(state < FINISHED for state in range(256))
+_HAS_ENDED: Final = bytes(state >= FINISHED for state in range(256))
 
 
 def array_at(job: Job, index: int) -> ArrayBlock:
@@ -38,6 +41,23 @@ def is_met(job: Job, block: ArrayBlock, place: int) -> bool:
     if block.always:
         return all(states[job.firsts[index] + place] >= FINISHED for index in block.each)
     return all(states[job.firsts[index] + place] == FINISHED for index in block.each)
+
+
+def freed_places(job: Job, block: ArrayBlock, before: bytes) -> bytes:
+    """1 at each place of the block that waited for a task in the states `before`, and waits for
+    none now. As bytes, since there may be a million of them."""
+    count = block.released
+    waited, met = 0, _truth(job.states, block.first, count, _IS_WAITING)
+    for index in block.each:
+        first = job.firsts[index]
+        waited |= _truth(before, first, count, _IS_ACTIVE)
+        met &= _truth(job.states, first, count, _HAS_ENDED)
+    return (waited & met).to_bytes(count, "little")
+
+
+def _truth(states: bytes | bytearray, first: int, count: int, table: bytes) -> int:
+    """A number with one byte for each of these states, 1 where the table says so."""
+    return int.from_bytes(states[first : first + count].translate(table), "little")
 
 
 def wake(job: Job, block: ArrayBlock, place: int, woken: list[int]) -> None:

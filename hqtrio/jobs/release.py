@@ -9,6 +9,7 @@ from typing import Final
 from hqtrio.ids import task_id
 from hqtrio.jobs.blocks import ArrayBlock, Block, GraphBlock
 from hqtrio.jobs.effects import Outbox
+from hqtrio.jobs.instances import RaisedInstances
 from hqtrio.jobs.job import WAITING, Job, Runs
 from hqtrio.jobs.pairing import is_met
 from hqtrio.messages.scheduling import Body, TasksReady
@@ -44,6 +45,9 @@ def _release_array(job: Job, block: ArrayBlock, out: Outbox) -> Iterator[None]:
     if block.each:
         yield from _release_pairs(job, block, out)
         return
+    if isinstance(job.instances, RaisedInstances):
+        yield from _release_raised(job, block, out)
+        return
     runs: Runs = []
     place = 0
     covered = 0
@@ -67,6 +71,34 @@ def _release_pairs(job: Job, block: ArrayBlock, out: Outbox) -> Iterator[None]:
         met = [block.first + place for place in range(begin, end) if is_met(job, block, place)]
         if met:
             _announce_array(job, block, met, out)
+        yield
+
+
+def release_places(job: Job, block: ArrayBlock, places: bytes, out: Outbox) -> Iterator[None]:
+    """Announce the tasks at the places marked 1 that wait still; yields between slices."""
+    states, first = job.states, block.first
+    for begin in range(0, len(places), PLACES_SLICE):
+        if block.dead:
+            return
+        end = min(begin + PLACES_SLICE, len(places))
+        met = [
+            first + place
+            for place in range(begin, end)
+            if places[place] and states[first + place] == WAITING
+        ]
+        if met:
+            _announce_array(job, block, met, out)
+        yield
+
+
+def _release_raised(job: Job, block: ArrayBlock, out: Outbox) -> Iterator[None]:
+    """Announce an array none of whose tasks has started, though they are past their first
+    instance."""
+    end = block.first + block.count
+    for begin in range(block.first, end, SLICE):
+        if block.dead:
+            return
+        _announce_array(job, block, list(range(begin, min(begin + SLICE, end))), out)
         yield
 
 

@@ -68,7 +68,8 @@ class Consequences:
         self.woken: dict[int, list[int]] = {}
         self.freed: list[tuple[Job, ArrayBlock]] = []
         self.again: dict[int, list[int]] = {}
-        self.repeated: list[tuple[int, int, int, float]] = []  # task, instance, tries, when
+        # Task, instance, tries, when, and why if it pauses until then.
+        self.repeated: list[tuple[int, int, int, float, str]] = []
         self.done: list[int] = []
 
 
@@ -197,18 +198,22 @@ def apply_ended(tables: Tables, worker: int, fact: Ended, wall: float, gangs: Ga
             counts[state] -= 1
             counts[FINISHED] += 1
             if not simple:
-                _finish(job, position, follow)
+                finish_task(job, position, follow)
         elif ending in (_LOST, _CANCELLED):
-            kept[row] = 0
             crashed = ending == _LOST and (state == RUNNING or age >= 0.0)
-            _crash(tables, job, position, crashed, crashed, wall, follow)
+            text = _crash(tables, job, position, crashed, crashed, wall, follow)
+            if text:
+                ended[row] = wall
+                follow.errors.append((row, text))
+            else:
+                kept[row] = 0
         else:
             text = error_text(ending, code, texts.get(row, ""))
             if _repeat(tables, job, position, (ending, code, text), wall, follow):
                 kept[row] = 0
             else:
                 follow.errors.append((row, text))
-                _fail(tables, job, position, text, wall, follow)
+                fail_task(tables, job, position, text, wall, follow)
 
     tables.workers.released(worker, ran)
     entry = tables.workers.entries.get(worker)
@@ -221,13 +226,14 @@ def apply_ended(tables: Tables, worker: int, fact: Ended, wall: float, gangs: Ga
     _tell(tables, follow)
 
 
-def _finish(job: Job, position: int, follow: Consequences) -> None:
+def finish_task(job: Job, position: int, follow: Consequences) -> None:
+    """A task of a job that is not simple has finished: note what may start for it."""
     freed: list[ArrayBlock] = []
     job.finish(position, follow.woken.setdefault(job.id, []), freed, follow.done)
     follow.freed += [(job, block) for block in freed]
 
 
-def _fail(
+def fail_task(
     tables: Tables, job: Job, position: int, text: str, wall: float, follow: Consequences
 ) -> None:
     """The task's consumers are aborted, then it fails, then perhaps everything else goes."""
@@ -258,7 +264,8 @@ def _repeat(
         return False
     instance = job.requeue(position)
     task = task_id(job.id, job.numbering.number(position))
-    follow.repeated.append((task, instance, job.tries[position], wall + pause_s))
+    reason = text if pause_s > 0 else ""
+    follow.repeated.append((task, instance, job.tries[position], wall + pause_s, reason))
     if pause_s > 0:
         job.pauses[position] = (wall + pause_s, text)
         tables.retries.pause(job, position, pause_s)
@@ -275,8 +282,8 @@ def _crash(
     crashed: bool,
     wall: float,
     follow: Consequences,
-) -> None:
-    """The execution is void: the task waits again, or fails if it was lost too often."""
+) -> str:
+    """The execution is void: the task waits again, or fails with the text that is returned."""
     text = ""
     if ran:
         limit = job.settings_at(position).crash_limit
@@ -288,11 +295,11 @@ def _crash(
             text = crash_text(job.crashes[position], limit)
     if text:
         job.put_ended(position, wall)
-        follow.failed.append(task_id(job.id, job.numbering.number(position)))
-        _fail(tables, job, position, text, wall, follow)
+        fail_task(tables, job, position, text, wall, follow)
     else:
         job.requeue(position)
         follow.again.setdefault(job.id, []).append(position)
+    return text
 
 
 def _record_ended(
@@ -356,8 +363,11 @@ def _record_again(tables: Tables, follow: Consequences) -> None:
     """Record what waits again before what ended: some of it has ended since."""
     if follow.repeated:
         columns = list(zip(*follow.repeated, strict=True))
+        errors = tuple((row, text) for row, text in enumerate(columns[4]) if text)
         tables.out.record(
-            TasksRepeated(u64(columns[0]), u32(columns[1]), u32(columns[2]), f64(columns[3]))
+            TasksRepeated(
+                u64(columns[0]), u32(columns[1]), u32(columns[2]), f64(columns[3]), errors
+            )
         )
     tasks: list[int] = []
     instances: list[int] = []
@@ -400,10 +410,11 @@ def apply_loss(
     """What ran there waits again or fails; what was merely shipped waits under a new instance."""
     follow = Consequences()
     for ran, rows in ((True, running), (False, shipped)):
-        for job, position in _current(tables, rows):
+        for job, position in active(tables, rows):
             tables.changed[job.id] = None
             started = ran or job.states[position] == RUNNING
-            _crash(tables, job, position, started, started and crashed, wall, follow)
+            if _crash(tables, job, position, started, started and crashed, wall, follow):
+                follow.failed.append(task_id(job.id, job.numbering.number(position)))
     _record_again(tables, follow)
     if follow.failed:
         _record_ended(tables, worker, _NOTHING, bytearray(), array("d"), array("d"), follow, wall)
@@ -421,7 +432,7 @@ def abort_doomed(tables: Tables, job: Job, positions: Sequence[int], wall: float
     _record_ended(tables, 0, _NOTHING, bytearray(), array("d"), array("d"), follow, wall)
 
 
-def _current(tables: Tables, rows: Iterable[tuple[int, int]]) -> Iterable[tuple[Job, int]]:
+def active(tables: Tables, rows: Iterable[tuple[int, int]]) -> Iterable[tuple[Job, int]]:
     """Those of the (task, instance) rows that are still active, looked at one by one."""
     for task, instance in rows:
         job = tables.jobs.get(task >> NUMBER_BITS)

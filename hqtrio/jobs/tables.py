@@ -10,7 +10,7 @@ from hqtrio.jobs.blocks import ArrayBlock
 from hqtrio.jobs.effects import Outbox
 from hqtrio.jobs.job import ABORTED, FAILED, WAITING, Job, Runs
 from hqtrio.jobs.pairing import free_unconditional, spared
-from hqtrio.jobs.release import BodyNumbers, announce, release
+from hqtrio.jobs.release import BodyNumbers, announce, release, release_places
 from hqtrio.jobs.retries import Retries
 from hqtrio.jobs.workers import Register
 from hqtrio.messages.records import JobCompleted
@@ -84,6 +84,9 @@ class Tables:
             # Noted once for each of its producers when one abort ended several of them.
             free = {position for position in met if job.states[position] == WAITING}
             announce(job, sorted(free), self.bodies, self.out)
+        late, job.late = job.late, []
+        for block, places in late:
+            self.start(release_places(job, block, places, self.out))
         for block in free_unconditional(job):
             self.start(release(job, block, self.bodies, self.out))
 

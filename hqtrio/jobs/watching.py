@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hqtrio.jobs.effects import Notify
+from hqtrio.jobs.effects import EVERYBODY, Notify
 from hqtrio.jobs.job import Job
 from hqtrio.jobs.listing import job_row
 from hqtrio.messages.client import JobNotice, JobRow, TaskNotice, WorkerNotice
@@ -20,6 +20,7 @@ class Subscriptions:
         "_listeners",
         "_notes",
         "_of_workers",
+        "hears_all",
     )
 
     def __init__(self) -> None:
@@ -31,6 +32,7 @@ class Subscriptions:
         self._gone: dict[int, JobRow] = {}
         self._listeners: dict[int, dict[int, None]] = {}  # by job: who hears what its tasks say
         self._notes: list[Notify] = []
+        self.hears_all = False  # somebody listens to whatever any task says
 
     def watch(self, session: int, job: int) -> None:
         self._by_job.setdefault(job, {})[session] = None
@@ -44,6 +46,8 @@ class Subscriptions:
         """Keep it for those who listen now."""
         listeners = self._listeners.get(notice.job, ())
         self._notes += [Notify(session, notice) for session in listeners]
+        if self.hears_all:
+            self._notes.append(Notify(EVERYBODY, notice))
 
     def watch_workers(self, session: int) -> None:
         self._of_workers[session] = None

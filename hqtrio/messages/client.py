@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from hqtrio.model.job import ArraySpec, GraphSpec, JobHead, JobState, Submit
+from hqtrio.model.load import NodeLoad
 from hqtrio.model.resources import Claim, Variants
 from hqtrio.model.task import TaskBody, TaskSettings
 from hqtrio.model.value import Value
@@ -214,7 +215,26 @@ class DebugDump(Value, frozen=True, tag=20):
     path: str
 
 
-AnyRequest = Request | DebugDump
+class StreamEvents(Value, frozen=True, tag=26):
+    """Tell what has happened and, if `live`, what happens from now on; answered by StreamBegun,
+    then StreamPart, StreamLive and StreamEnd come as notices.
+
+    `run` is that of the StreamBegun of an earlier stream, if there was one.
+    """
+
+    live: bool = True
+    run: bytes = b""
+
+
+class FlushJournal(Value, frozen=True, tag=27):
+    """Answered by Done when everything recorded before is on the disk, or there is no journal."""
+
+
+class PruneJournal(Value, frozen=True, tag=28):
+    """Answered by Done when the journal holds only what live jobs need, or there is none."""
+
+
+AnyRequest = Request | DebugDump | StreamEvents | FlushJournal | PruneJournal
 
 
 class Call(Value, frozen=True):
@@ -248,6 +268,7 @@ class ServerDetails(Value, frozen=True, tag=3):
     start_date: float
     journal_path: str | None = None
     server_dir: str = ""
+    trouble: str = ""  # why the journal takes no more; empty if all is well
 
 
 class Submitted(Value, frozen=True, tag=4):
@@ -402,8 +423,8 @@ class TaskRows(Value, frozen=True, tag=9):
 class WorkerRow(Value, frozen=True):
     """`ended_at` and `reason` are None while it is connected. Runtime info only then.
 
-    `last_task` is packed, with its start as Unix seconds; `multi_node`: None, True on the main
-    node, False on others.
+    `last_task` is packed; dates are Unix seconds; `multi_node`: None, True on the main node,
+    False on others.
     """
 
     id: int
@@ -417,6 +438,8 @@ class WorkerRow(Value, frozen=True):
     running_tasks: int = 0
     multi_node: bool | None = None
     is_reserved: bool = False
+    load: NodeLoad | None = None  # the last that it told
+    load_at: float = 0.0
 
 
 class WorkerRows(Value, frozen=True, tag=10):
@@ -524,6 +547,31 @@ class TaskNumbers(Value, frozen=True, tag=15):
     next_position: int = -1
 
 
+class StreamBegun(Value, frozen=True, tag=26):
+    """Names this run of the server; `lagged`: the client has heard of a part in this run before,
+    and hears everything once more. Records of a history are `in_order` if a journal keeps them;
+    else each one stands where its time says."""
+
+    run: bytes
+    lagged: bool = False
+    in_order: bool = True
+
+
+class StreamPart(Value, frozen=True, tag=27):
+    """Records as a journal writes them: a CBOR array, cut where it is long; `more` follows."""
+
+    body: bytes
+    more: bool = False
+
+
+class StreamLive(Value, frozen=True, tag=28):
+    """What came before is history, what follows happens now."""
+
+
+class StreamEnd(Value, frozen=True, tag=29):
+    """Everything that was asked for has been said, or the server ends."""
+
+
 Response = (
     Failure
     | Done
@@ -540,6 +588,10 @@ Response = (
     | TaskExplained
     | TaskNotice
     | TaskNumbers
+    | StreamBegun
+    | StreamPart
+    | StreamLive
+    | StreamEnd
 )
 
 

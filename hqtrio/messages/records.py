@@ -7,6 +7,7 @@ A submit is a group of records that counts only with its SubmitCommitted.
 from __future__ import annotations
 
 from hqtrio.model.job import ArraySpec, GraphSpec, JobHead, Ranges, Submit
+from hqtrio.model.load import NodeLoad
 from hqtrio.model.value import Value
 from hqtrio.model.worker import LossReason, WorkerConfig
 
@@ -170,12 +171,62 @@ class NodeDropped(Value, frozen=True, tag=18):
 
 class TasksRepeated(Value, frozen=True, tag=19):
     """These tasks failed and will be tried again. Columns: tasks u64, new instances u32, failed
-    tries so far u32, when they may start f64."""
+    tries so far u32, when they may start f64. `errors` holds (row, text) of those that pause."""
 
     tasks: bytes
     instances: bytes
     tries: bytes
     at: bytes
+    errors: tuple[tuple[int, str], ...] = ()
+
+
+class ServerStarted(Value, frozen=True, tag=20):
+    """What follows is another server's. Workers and their tasks are as they were, unless the
+    server before has stopped; submits without their commit are void."""
+
+    server_uid: str
+    version: str
+    at: float
+
+
+class ServerStopped(Value, frozen=True, tag=21):
+    """The server has ended on purpose, and its workers with it: none of them has tasks any more,
+    and no loss counts as a crash. Nothing but a ServerStarted follows."""
+
+    at: float
+
+
+class IdsUsed(Value, frozen=True, tag=22):
+    """Every id up to these has been used, also where no other record tells of it any more.
+
+    Written by whoever leaves records out; anywhere, and more than once.
+    """
+
+    jobs: int
+    workers: int
+    submissions: int
+
+
+class InstancesRaised(Value, frozen=True, tag=23):
+    """The records that stood here are lost: every unfinished task waits, under its next instance,
+    and belongs to no worker. Stands in place of a torn tail, in the same write that cuts it."""
+
+    at: float
+
+
+class WorkerTold(Value, frozen=True, tag=24):
+    """How busy the worker's node was, from a worker that was asked to tell at its start."""
+
+    worker: int
+    load: NodeLoad
+    at: float
+
+
+class VariantsChosen(Value, frozen=True, tag=25):
+    """These tasks, which are said to start next, run in another variant than their first: task
+    and variant of each."""
+
+    tasks: tuple[tuple[int, int], ...]
 
 
 Record = (
@@ -198,4 +249,10 @@ Record = (
     | TasksTakenBack
     | NodeDropped
     | TasksRepeated
+    | ServerStarted
+    | ServerStopped
+    | IdsUsed
+    | InstancesRaised
+    | WorkerTold
+    | VariantsChosen
 )

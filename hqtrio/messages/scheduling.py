@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hqtrio.messages.worker import Ended, Register, Started
+from hqtrio.model.load import NodeLoad
 from hqtrio.model.resources import Variants
 from hqtrio.model.task import TaskBody
 from hqtrio.model.worker import LossReason, WorkerConfig
@@ -18,10 +19,35 @@ from hqtrio.model.worker import LossReason, WorkerConfig
 
 @dataclass(frozen=True, slots=True)
 class WorkerArrived:
-    """A connection wants to be a worker; answered by AdmitWorker or RefuseWorker with `link`."""
+    """A connection wants to be a worker; answered by AdmitWorker or RefuseWorker with `link`.
+
+    Of the reports in its statement those up to `seen` were handled before. `gangs` are the
+    multi-node tasks whose root it was: packed id, and all workers, root first.
+    """
 
     link: int
     hello: Register
+    seen: int = 0
+    gangs: tuple[tuple[int, tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerAbsent:
+    """The worker has no connection. What was shipped to it is its own until it is gone or back."""
+
+    worker: int
+    reason: LossReason
+
+
+@dataclass(frozen=True, slots=True)
+class TasksDropped:
+    """The worker is back without these, packed ids with their instances: they are nobody's now.
+
+    Some may have ended; the job book announces the others again, as new instances.
+    """
+
+    worker: int
+    tasks: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +79,8 @@ class TasksReported:
     ended: tuple[Ended, ...]
     # Multi-node tasks among the started ones: packed id, and all its workers, root first.
     gangs: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    # Tasks that were not known to run before, in another variant than their first.
+    variants: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +100,24 @@ class TasksBounced:
     tasks: tuple[int, ...]
 
 
-FromScheduler = WorkerArrived | WorkerGone | TasksReported | TasksBounced | NodeLost
+@dataclass(frozen=True, slots=True)
+class WorkerBusy:
+    """How busy the worker's node is now."""
+
+    worker: int
+    load: NodeLoad
+
+
+FromScheduler = (
+    WorkerArrived
+    | WorkerGone
+    | TasksReported
+    | TasksBounced
+    | NodeLost
+    | WorkerBusy
+    | WorkerAbsent
+    | TasksDropped
+)
 
 
 # --- up: what the job book tells the scheduler
@@ -135,7 +180,10 @@ class BodiesDone:
 
 @dataclass(frozen=True, slots=True)
 class AdmitWorker:
-    """The connection is this worker from now on. `keep` are the tasks it may go on with."""
+    """The connection is this worker from now on.
+
+    Of what it said that it holds, it may go on with `kept`, announced as if they were ready.
+    """
 
     link: int
     worker: int
@@ -144,7 +192,7 @@ class AdmitWorker:
     server_uid: str
     history: bytes
     idle_timeout_s: float | None
-    keep: tuple[int, ...] = ()
+    kept: tuple[TasksReady, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +211,18 @@ class ExpectWorker:
     tasks: bytes
     instances: bytes
     running: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectGang:
+    """A multi-node task of the journal with all its workers, root first; they were expected before.
+
+    As long as its root may come back with it, the others are kept for it.
+    """
+
+    task: int
+    instance: int
+    workers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,5 +249,13 @@ class Receipt:
 
 
 ToScheduler = (
-    TasksReady | TasksCancelled | BodiesDone | AdmitWorker | RefuseWorker | StopWorker | Receipt
+    TasksReady
+    | TasksCancelled
+    | BodiesDone
+    | AdmitWorker
+    | ExpectWorker
+    | ExpectGang
+    | RefuseWorker
+    | StopWorker
+    | Receipt
 )

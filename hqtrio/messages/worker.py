@@ -1,12 +1,13 @@
 """Between server and worker.
 
-Frames from a worker: Register first, then Report, Heartbeat, Goodbye. Frames to a worker:
+Frames from a worker: Register first, then Report, Heartbeat, Overview, Goodbye. To a worker:
 Registered or Rejected first, then orders. Both directions are FIFO. Class, body and slot numbers
 mean nothing beyond one connection (slots are restated when a worker re-attaches).
 """
 
 from __future__ import annotations
 
+from hqtrio.model.load import NodeLoad
 from hqtrio.model.resources import Claim, Variants
 from hqtrio.model.task import TaskBody
 from hqtrio.model.value import Value
@@ -118,7 +119,8 @@ class Register(Value, frozen=True, tag=1):
     """First words. `worker_key` is random and names the worker for its whole life.
 
     A worker that was registered before repeats the id, history and attachment it was given and
-    says what it holds; `remaining_s` is its remaining lifetime (None: unlimited).
+    says what it holds; `remaining_s` is its remaining lifetime (None: unlimited). `attempt` counts
+    its connections: of two that are open at once, the one with the higher number is the worker's.
     """
 
     config: WorkerConfig
@@ -128,6 +130,7 @@ class Register(Value, frozen=True, tag=1):
     attachment: int = 0
     remaining_s: float | None = None
     held: Held | None = None
+    attempt: int = 0
 
 
 class Report(Value, frozen=True, tag=2):
@@ -150,7 +153,13 @@ class Goodbye(Value, frozen=True, tag=4):
     reason: LossReason
 
 
-FromWorker = Register | Report | Heartbeat | Goodbye
+class Overview(Value, frozen=True, tag=5):
+    """How busy the node is; only the newest counts, and none is owed."""
+
+    load: NodeLoad
+
+
+FromWorker = Register | Report | Heartbeat | Goodbye | Overview
 
 
 # --- to a worker
@@ -273,6 +282,10 @@ class ServerStops(Value, frozen=True, tag=14):
     """The server ends on purpose: the worker's on-server-lost policy applies at once."""
 
 
+class Pulse(Value, frozen=True, tag=15):
+    """The answer to a Heartbeat: who has nothing else to hear knows that the way is open."""
+
+
 ToWorker = (
     Registered
     | Rejected
@@ -288,4 +301,5 @@ ToWorker = (
     | Ack
     | Stop
     | ServerStops
+    | Pulse
 )

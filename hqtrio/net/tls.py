@@ -48,7 +48,7 @@ def load_identity(context: ssl.SSLContext, certificate: str, key: str) -> None:
     """Give the context its certificate and key. `ssl` wants a path, so the file is in memory."""
     try:
         fd = _open_memory()
-    except OSError:
+    except (OSError, AttributeError):
         _load_through_pipes(context, certificate, key)
         return
     with open(fd, "wb") as file:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from math import isfinite
 
-from hqtrio.errors import InputError
+from hqtrio.errors import InputError, RemoteFault
 from hqtrio.messages.worker import Register
 from hqtrio.model.descriptors import check_descriptor
+from hqtrio.model.load import NodeLoad
 from hqtrio.model.worker import WorkerConfig
 
 TEXT_MAX = 4096  # characters: the server keeps them for as long as it lives
+CPUS_MAX = 16_384  # of one node, and GPUs of one kind
+COUNTER_MAX = 2**63
 
 
 def fault_in(hello: Register) -> str:
@@ -34,6 +37,30 @@ def fault_in(hello: Register) -> str:
     except InputError as error:
         return str(error)
     return ""
+
+
+def check_load(load: NodeLoad) -> None:
+    """RemoteFault for figures that nobody could have measured."""
+    devices = (*(load.nvidia or ()), *(load.amd or ()))
+    if max(len(load.cpus), len(devices)) > CPUS_MAX:
+        raise RemoteFault("the load of a node tells of too many CPUs or GPUs")
+    shares = [*load.cpus, *(share for one in devices for share in (one.processor, one.memory))]
+    if not all(isfinite(share) and share >= 0 for share in shares):
+        raise RemoteFault("the load of a node holds figures that are none")
+    counters = (
+        load.memory_bytes,
+        load.free_bytes,
+        load.received_bytes,
+        load.sent_bytes,
+        load.received_packets,
+        load.sent_packets,
+        load.received_errors,
+        load.sent_errors,
+    )
+    if not all(0 <= counter < COUNTER_MAX for counter in counters):
+        raise RemoteFault("the load of a node holds counts that are impossible")
+    if any(len(one.id) > TEXT_MAX for one in devices):
+        raise RemoteFault(f"the name of a GPU has at most {TEXT_MAX} characters")
 
 
 def _fault_in_texts(config: WorkerConfig) -> str:

@@ -47,7 +47,7 @@ def check(tables: Tables) -> None:
             assert tables.dirty or (held is not None and held.in_use), worker  # I07
     free: Counter[str] = Counter()
     for mirror in tables.workers.values():
-        assert not (mirror.in_use and mirror.stopping is not None), mirror.id
+        assert mirror.in_use == mirror.is_fit, mirror.id
         assert tables.groups[mirror.config.group][mirror.id] is mirror, mirror.id
         assert (mirror.id in tables.unused) != mirror.in_use, mirror.id
         assert (mirror.id in tables.demanding) == bool(mirror.config.min_utilization), mirror.id
@@ -64,10 +64,11 @@ def _check_gang(mirror: Mirror, gang: Gang) -> None:
     assert mirror in members, mirror.id
     assert len({member.id for member in members}) == len(members), mirror.id
     assert len({member.config.group for member in members}) == 1, mirror.id
-    slot = gang.root.slots[gang.slot]
-    assert slot.gang is gang, mirror.id
-    assert len(gang.root.slots) == 1, mirror.id
-    assert len(members) <= slot.request.nodes, mirror.id
+    if gang.root.slots:  # else it is expected back after a restart
+        slot = gang.root.slots[gang.slot]
+        assert slot.gang is gang, mirror.id
+        assert len(gang.root.slots) == 1, mirror.id
+        assert len(members) <= slot.request.nodes, mirror.id
     for member in members:
         assert member.gang is gang, member.id
         assert all(pool.free == pool.pool.size for pool in member.pools.by_name.values())
@@ -94,6 +95,7 @@ def _check_worker(mirror: Mirror) -> None:
     for slot in mirror.slots.values():  # I05
         usable = mirror.shape.usable(slot.klass)
         assert slot.gang is not None or slot.variant in usable, (where, slot.variant)
+    assert not mirror.doomed or mirror.had_past, where
     assert mirror.gating == sum(batch.gates for batch in mirror.held.values()), where
     assert mirror.running.keys() <= mirror.held.keys(), where
     assert mirror.cancelled <= mirror.held.keys(), where

@@ -12,19 +12,26 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, assert_never
 
+import msgspec
+
 from hqtrio.errors import RemoteFault
-from hqtrio.messages.columns import u32
+from hqtrio.messages.columns import u32, u64
 from hqtrio.messages.scheduling import (
     AdmitWorker,
     BodiesDone,
+    ExpectGang,
+    ExpectWorker,
     NodeLost,
     Receipt,
     RefuseWorker,
     StopWorker,
     TasksCancelled,
+    TasksDropped,
     TasksReady,
     TasksReported,
+    WorkerAbsent,
     WorkerArrived,
+    WorkerBusy,
     WorkerGone,
 )
 from hqtrio.messages.worker import (
@@ -33,6 +40,7 @@ from hqtrio.messages.worker import (
     FromWorker,
     Goodbye,
     Heartbeat,
+    Overview,
     Register,
     Registered,
     Rejected,
@@ -40,10 +48,11 @@ from hqtrio.messages.worker import (
     Stop,
 )
 from hqtrio.model.resources import Variants
-from hqtrio.model.worker import LossReason
+from hqtrio.model.worker import LossReason, OnServerLost
 from hqtrio.now import Now
 from hqtrio.scheduling import shipping
-from hqtrio.scheduling.admission import fault_in
+from hqtrio.scheduling.absence import NO_GRACE, Absences, Absent, Grace, rebuild, take_place
+from hqtrio.scheduling.admission import check_load, fault_in
 from hqtrio.scheduling.check import check
 from hqtrio.scheduling.demand import Demand, WorkerType, no_demand, plan, waiting_in
 from hqtrio.scheduling.events import (
@@ -64,6 +73,7 @@ from hqtrio.scheduling.mirror import Mirror, Unit
 from hqtrio.scheduling.ready import Spans
 from hqtrio.scheduling.reports import ReportReader
 from hqtrio.scheduling.round import Round
+from hqtrio.scheduling.statement import Statement, read_statement
 from hqtrio.scheduling.tables import Tables
 from hqtrio.scheduling.timers import Timers, What
 
@@ -110,6 +120,7 @@ class _Waiting:
     """A link whose worker is not admitted yet."""
 
     hello: Register
+    statement: Statement
     opened_at: float
 
 
@@ -117,15 +128,20 @@ class Scheduling:
     """Machine 2. `end_batch` is to be called once after the events of one mailbox batch.
 
     A class of tasks that others of its priority have overtaken for `patience_s` goes before them
-    (0: never).
+    (0: never). What lies at a worker whose connection is gone stays its own for its `grace`.
     """
 
-    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, patience_s: float = PATIENCE_S, grace: Grace = NO_GRACE) -> None:
         self._tables = Tables()
         self._patience_s = patience_s
+        self._grace = grace
+        self._absences = Absences(self._tables)
         self._waiting: dict[int, _Waiting] = {}  # by link
+        self._asking: dict[bytes, int] = {}  # links of those, by the worker's key
         self._by_link: dict[int, Mirror] = {}
-        self._vanished: dict[int, LossReason] = {}  # links that closed before the answer came
+        self._by_key: dict[bytes, Mirror] = {}
+        # Links that closed before the answer came; None: a later one of the worker is open.
+        self._vanished: dict[int, LossReason | None] = {}
         self._timers = Timers()
         self._owed: dict[int, None] = {}  # workers that are owed an acknowledgement
         self._wake_at = inf
@@ -143,7 +159,7 @@ class Scheduling:
             case WorkerSaid(link, messages):
                 mirror = self._by_link.get(link)
                 if mirror is None:
-                    return self._spoke_early(link, messages)
+                    return self._spoke_early(link, messages, at)
                 return self._hear(mirror, messages, at)
             case TasksReady():
                 self._tables.announce(event)
@@ -158,21 +174,27 @@ class Scheduling:
             case LinkClosed(link, reason):
                 return self._link_closed(link, reason, at)
             case LinkStuck(link):
-                mirror = self._by_link.get(link)
-                if mirror is not None:
-                    self._tables.stop_using(mirror)
+                self._set_stuck(link, True)
             case LinkFree(link):
-                mirror = self._by_link.get(link)
-                if mirror is not None and mirror.stopping is None:
-                    self._tables.use(mirror)
+                self._set_stuck(link, False)
             case AdmitWorker():
                 return self._admit(event, at)
+            case ExpectWorker():
+                expected = self._absences.expect(event)
+                lost = Fact(WorkerAbsent(expected.id, expected.reason))
+                return lost, *self._await(expected, at)
+            case ExpectGang(task, instance, workers):
+                self._absences.expect_gang(task, instance, workers)
             case RefuseWorker(link, reason):
-                return self._refuse(link, reason)
+                return self._refuse(link, reason, at)
             case StopWorker(worker, reason):
                 mirror = self._tables.workers.get(worker)
+                absent = self._absences.get(worker)
                 if mirror is not None:
                     self._stop(mirror, reason, at)
+                elif absent is not None:
+                    absent.reason = reason
+                    return self._give_up(absent, at)
             case _:
                 assert_never(event)
         return ()
@@ -208,6 +230,9 @@ class Scheduling:
             self._tables.review = True
         effects: list[Effect] = []
         for what, worker in self._timers.due(at):
+            absent = self._absences.get(worker)
+            if absent is not None and what is What.GRACE:
+                effects += self._give_up(absent, at)
             mirror = self._tables.workers.get(worker)
             if mirror is None:
                 continue
@@ -231,21 +256,87 @@ class Scheduling:
     def _link_opened(self, link: int, hello: Register, at: float) -> Sequence[Effect]:
         fault = fault_in(hello)
         if fault:
-            return self._refuse(link, fault)
-        self._waiting[link] = _Waiting(hello, at)
-        return (Fact(WorkerArrived(link, hello)),)
+            return self._refuse(link, fault, at)
+        effects: list[Effect] = []
+        for other, attempt in self._links_of(hello.worker_key):
+            if attempt >= hello.attempt:
+                self._vanished[link] = None
+                return (CloseLink(link, "the worker has a later connection"),)
+            effects += self._supersede(other, at)
+        statement = Statement()
+        if hello.held is not None:
+            try:
+                statement = read_statement(hello.held, hello.config.descriptor)
+            except RemoteFault:
+                # Nothing of it can be believed, so it keeps nothing, and not its id either.
+                hello = msgspec.structs.replace(hello, history=b"", held=None)
+        self._waiting[link] = _Waiting(hello, statement, at)
+        self._asking[hello.worker_key] = link
+        arrived = WorkerArrived(link, hello)
+        absent = self._absences.of_key(hello.worker_key)
+        if absent is not None:
+            absent.link = link
+            self._timers.disarm(What.GRACE, absent.id)
+            gang = absent.mirror.gang
+            gangs: tuple[tuple[int, tuple[int, ...]], ...] = ()
+            if gang is not None and gang.root is absent.mirror:
+                gangs = ((gang.task, tuple(member.id for member in gang.members)),)
+            arrived = WorkerArrived(link, hello, absent.mirror.seen, gangs)
+        return *effects, Fact(arrived)
 
-    def _refuse(self, link: int, reason: str) -> Sequence[Effect]:
-        if self._waiting.pop(link, None) is None and self._vanished.pop(link, None) is not None:
+    def _links_of(self, key: bytes) -> list[tuple[int, int]]:
+        """Connections of this very worker that are open so far, with the number it gave them."""
+        links: list[tuple[int, int]] = []
+        mirror, asking = self._by_key.get(key), self._asking.get(key)
+        if mirror is not None:
+            links.append((mirror.link, mirror.attempt))
+        if asking is not None:
+            links.append((asking, self._waiting[asking].hello.attempt))
+        return links
+
+    def _supersede(self, link: int, at: float) -> list[Effect]:
+        """The worker has opened a later connection: nothing that this one says counts."""
+        effects: list[Effect] = []
+        mirror = self._by_link.get(link)
+        if mirror is not None:
+            effects += self._part(mirror, LossReason.CONNECTION_LOST, at)
+        else:
+            self._forget_waiting(link)
+            self._vanished[link] = None
+        return [*effects, CloseLink(link, "the worker has a later connection")]
+
+    def _refuse(self, link: int, reason: str, at: float) -> Sequence[Effect]:
+        if link in self._vanished:
+            del self._vanished[link]
             return ()
-        return ToLink(link, (Rejected(reason),)), CloseLink(link, reason)
+        back: list[Effect] = []
+        if link in self._waiting:
+            self._forget_waiting(link)
+            back = self._release(link, at)
+        return *back, ToLink(link, (Rejected(reason),)), CloseLink(link, reason)
+
+    def _forget_waiting(self, link: int) -> _Waiting:
+        waiting = self._waiting.pop(link)
+        del self._asking[waiting.hello.worker_key]
+        return waiting
+
+    def _vanish(self, link: int, reason: LossReason, at: float) -> list[Effect]:
+        """The connection is over before the job book has answered."""
+        self._forget_waiting(link)
+        self._vanished[link] = reason
+        return self._release(link, at)
 
     def _admit(self, admit: AdmitWorker, at: float) -> Sequence[Effect]:
-        waiting = self._waiting.pop(admit.link, None)
-        if waiting is None:
-            reason = self._vanished.pop(admit.link, LossReason.CONNECTION_LOST)
-            return (Fact(WorkerGone(admit.worker, reason, (), ())),)
-        tables, hello = self._tables, waiting.hello
+        if admit.link not in self._waiting:
+            return self._admit_nobody(admit)
+        waiting = self._forget_waiting(admit.link)
+        tables, hello, statement = self._tables, waiting.hello, waiting.statement
+        before: list[Effect] = []
+        if admit.attachment == 1:
+            # It is another worker than it was: what it had is given away, and it forgets it all.
+            hello, statement = msgspec.structs.replace(hello, held=None), Statement()
+            absent = self._absences.of_key(hello.worker_key)
+            before = [] if absent is None else self._give_up(absent, at)
         mirror = Mirror(
             admit.worker,
             admit.link,
@@ -262,34 +353,98 @@ class Scheduling:
         idle = admit.idle_timeout_s if idle is None else idle
         if idle is not None:
             mirror.idle_timeout_s = idle
+        effects, keep = self._attach(mirror, statement, admit, at)
         tables.add_worker(mirror)
-        self._by_link[admit.link] = mirror
-        self._rest(mirror, at)
+        self._by_link[admit.link] = self._by_key[mirror.key] = mirror
+        if mirror.is_idle:
+            self._rest(mirror, at)
         welcome = Registered(
-            admit.worker, admit.server_uid, admit.history, admit.attachment, b"", idle
+            admit.worker, admit.server_uid, admit.history, admit.attachment, u64(keep), idle
         )
-        mirror.post(Unit((welcome,), shipping.MESSAGE_BYTES))
-        return ()
+        mirror.post(Unit((welcome,), shipping.MESSAGE_BYTES + 8 * len(keep)))
+        return [*before, *effects]
+
+    def _admit_nobody(self, admit: AdmitWorker) -> Sequence[Effect]:
+        """The connection was gone before the job book's answer to it."""
+        reason = self._vanished.pop(admit.link)
+        absent = self._absences.get(admit.worker)
+        if reason is None or (absent is not None and absent.link):
+            return ()  # another one of this worker waits for its own answer
+        if absent is not None:
+            return (Fact(WorkerAbsent(absent.id, absent.reason)),)
+        return (Fact(WorkerGone(admit.worker, reason, (), ())),)
+
+    def _attach(
+        self, mirror: Mirror, statement: Statement, admit: AdmitWorker, at: float
+    ) -> tuple[list[Effect], list[int]]:
+        """Give the mirror what its worker still has; says what that is."""
+        absent = self._absences.get(admit.worker)
+        effects: list[Effect] = []
+        if absent is not None:
+            self._absences.remove(absent)
+            if not take_place(mirror, statement, absent.mirror):
+                effects += self._leave_gang(absent.mirror, at)
+        keep = rebuild(self._tables, mirror, statement, admit.kept, absent)
+        policy = mirror.config.on_server_lost
+        mirror.leaves = mirror.had_past and policy is OnServerLost.FINISH_RUNNING
+        if absent is not None:
+            dropped = tuple(row for row in absent.tasks.items() if row[0] not in mirror.held)
+            if dropped:
+                effects.append(Fact(TasksDropped(mirror.id, dropped)))
+        return effects, keep
+
+    def _release(self, link: int, at: float) -> list[Effect]:
+        """Whoever asked to be admitted over this connection is as absent as before."""
+        absent = self._absences.of_link(link)
+        if absent is None:
+            return []
+        absent.link = 0
+        return self._await(absent, at)
 
     def _link_closed(self, link: int, reason: LossReason, at: float) -> Sequence[Effect]:
         mirror = self._by_link.get(link)
         if mirror is not None:
+            return self._part(mirror, reason, at)
+        return self._vanish(link, reason, at) if link in self._waiting else ()
+
+    def _part(self, mirror: Mirror, reason: LossReason, at: float) -> list[Effect]:
+        """The worker has no connection. Unless it is about to end, it may come back."""
+        grace_s = self._grace.of(mirror, reason)
+        if mirror.stopping is not None or grace_s <= 0:
             return self._lose(mirror, reason, at)
-        if self._waiting.pop(link, None) is not None:
-            self._vanished[link] = reason
-        return ()
+        self._let_go(mirror)
+        absent = self._absences.miss(mirror, reason, grace_s)
+        return [Fact(WorkerAbsent(mirror.id, reason)), *self._await(absent, at)]
+
+    def _await(self, absent: Absent, at: float) -> list[Effect]:
+        """The worker's grace begins."""
+        if absent.grace_s <= 0:
+            return self._give_up(absent, at)
+        self._timers.arm(What.GRACE, absent.id, at + absent.grace_s)
+        return []
+
+    def _give_up(self, absent: Absent, at: float) -> list[Effect]:
+        """The worker is gone: what was its own is nobody's now."""
+        self._absences.remove(absent)
+        self._timers.disarm(What.GRACE, absent.id)
+        rows = absent.rows(running=True), absent.rows(running=False)
+        effects = self._leave_gang(absent.mirror, at)
+        return [*effects, Fact(WorkerGone(absent.id, absent.reason, *rows))]
+
+    def _let_go(self, mirror: Mirror) -> None:
+        """Nothing is sent to the worker and nothing of it becomes due."""
+        self._tables.stop_using(mirror)
+        del self._by_link[mirror.link], self._by_key[mirror.key]
+        self._timers.forget(mirror.id)
+        self._owed.pop(mirror.id, None)
 
     def _lose(self, mirror: Mirror, reason: LossReason, at: float) -> list[Effect]:
         """Drop the mirror; the first reason that was given is the reason."""
-        tables = self._tables
-        tables.stop_using(mirror)
         if mirror.stopping is not None:
             reason = mirror.stopping
-        del self._by_link[mirror.link]
+        self._let_go(mirror)
         effects = self._leave_gang(mirror, at)
-        tables.drop_worker(mirror)
-        self._timers.forget(mirror.id)
-        self._owed.pop(mirror.id, None)
+        self._tables.drop_worker(mirror)
         running: list[tuple[int, int]] = []
         shipped: list[tuple[int, int]] = []
         for task, batch in mirror.held.items():
@@ -304,7 +459,7 @@ class Scheduling:
         if gang.root is mirror:
             for member in gang.members:
                 self._tables.leave_gang(member)
-                if member is not mirror:
+                if member is not mirror and self._tables.workers.get(member.id) is member:
                     self._rest(member, at)
             return []
         gang.members.remove(mirror)
@@ -319,10 +474,16 @@ class Scheduling:
         mirror.post(Unit((Stop(reason),), shipping.MESSAGE_BYTES))
 
     def _leave(self, mirror: Mirror, reason: LossReason, at: float) -> None:
-        self._tables.stop_using(mirror)
         mirror.stopping = reason
+        self._tables.stop_using(mirror)
         self._timers.disarm(What.IDLE, mirror.id)
         self._timers.arm(What.STOP, mirror.id, at + STOP_GRACE_S)
+
+    def _set_stuck(self, link: int, stuck: bool) -> None:
+        mirror = self._by_link.get(link)
+        if mirror is not None:
+            mirror.is_stuck = stuck
+            self._tables.reconsider(mirror)
 
     def _rest(self, mirror: Mirror, at: float) -> None:
         """The worker has nothing to do since now."""
@@ -343,12 +504,13 @@ class Scheduling:
 
     # --- what workers say
 
-    def _spoke_early(self, link: int, messages: tuple[FromWorker, ...]) -> Sequence[Effect]:
+    def _spoke_early(
+        self, link: int, messages: tuple[FromWorker, ...], at: float
+    ) -> Sequence[Effect]:
         if link not in self._waiting or all(isinstance(m, Heartbeat | Goodbye) for m in messages):
             return ()
-        del self._waiting[link]
-        self._vanished[link] = LossReason.CONNECTION_LOST
-        return (CloseLink(link, "spoke before it was registered"),)
+        back = self._vanish(link, LossReason.CONNECTION_LOST, at)
+        return *back, CloseLink(link, "spoke before it was registered")
 
     def _hear(
         self, mirror: Mirror, messages: tuple[FromWorker, ...], at: float
@@ -362,6 +524,9 @@ class Scheduling:
                         self._read(mirror, message, at, effects)
                     case Heartbeat():
                         pass
+                    case Overview(load):
+                        check_load(load)
+                        effects.append(Fact(WorkerBusy(mirror.id, load)))
                     case Goodbye(reason):
                         if mirror.stopping is None:
                             self._leave(mirror, reason, at)
@@ -373,6 +538,7 @@ class Scheduling:
             effects += self._lose(mirror, LossReason.CONNECTION_LOST, at)
             effects.append(CloseLink(mirror.link, str(fault)))
             return effects
+        self._tables.reconsider(mirror)
         if mirror.is_idle and not was_idle:
             self._rest(mirror, at)
         return effects
@@ -397,11 +563,13 @@ class Scheduling:
                         tuple(reader.started),
                         tuple(reader.ended),
                         tuple(reader.gangs),
+                        tuple(reader.variants),
                     )
                 )
             )
             for member in reader.rested:
-                self._rest(member, at)
+                if self._tables.workers.get(member.id) is member:
+                    self._rest(member, at)
 
     # --- what the job book says
 
@@ -504,7 +672,8 @@ class Scheduling:
         return Statistics(
             workers=len(workers),
             ready=sum(klass.ready for klass in classes),
-            shipped=sum(klass.shipped for klass in classes),
+            shipped=sum(klass.shipped for klass in classes)
+            + sum(len(absent.tasks) for absent in self._absences),
             running=sum(len(mirror.running) for mirror in workers),
             slots=sum(klass.slots for klass in classes),
             rounds=self._rounds,
@@ -516,5 +685,12 @@ class Scheduling:
         for link, mirror in self._by_link.items():
             assert mirror.link == link, (link, mirror.link)
             assert self._tables.workers.get(mirror.id) is mirror, mirror.id
+            assert self._by_key[mirror.key] is mirror, mirror.id
         assert len(self._by_link) == len(self._tables.workers), self._by_link.keys()
+        assert len(self._by_key) == len(self._by_link)
         assert not self._waiting.keys() & self._by_link.keys()
+        self._absences.check()
+        for absent in self._absences:
+            assert not absent.link or absent.link in self._waiting, absent.id
+            armed = self._timers.is_armed(What.GRACE, absent.id)
+            assert armed == (not absent.link), absent.id

@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 from math import inf
 from typing import Final
 
-from hqtrio.messages.worker import Register, ToWorker
+from hqtrio.messages.worker import HeldSlot, Register, ToWorker
 from hqtrio.model.resources import CPUS, UNIT, Descriptor, Need, Policy, Request, Variants
 from hqtrio.model.worker import LossReason, WorkerConfig
 from hqtrio.scheduling.events import Shipped
@@ -288,11 +288,13 @@ class Mirror:
         "_last_slot",
         "_talking",
         "attachment",
+        "attempt",
         "bodies",
         "cancelled",
         "classes",
         "config",
         "deadline_at",
+        "doomed",
         "drain_count",
         "drained",
         "durable",
@@ -303,8 +305,11 @@ class Mirror:
         "id",
         "idle_timeout_s",
         "in_use",
+        "is_stuck",
+        "key",
         "last_ack",
         "least_cpus",
+        "leaves",
         "link",
         "no_fit",
         "outbox",
@@ -321,6 +326,7 @@ class Mirror:
         "too_late",
         "unseen_rows",
         "urgent",
+        "varied",
     )
 
     def __init__(
@@ -336,17 +342,23 @@ class Mirror:
         self.id: Final = number
         self.link: Final = link
         self.attachment: Final = attachment
+        self.key: Final = hello.worker_key
+        self.attempt: Final = hello.attempt
         self.config: Final[WorkerConfig] = hello.config
         self.shape: Final = shape
         # What such a worker still reports of its earlier attachment is not in these tables.
         self.had_past: Final = hello.held is not None
+        self.varied = False  # a slot of another variant than the first was open at some time
         self.pools: Final = Pools(shape.layout)
         cpus = shape.sizes[0]  # a worker always has some
         self.least_cpus: Final = -(-round(hello.config.min_utilization * UNIT) * cpus // UNIT)
         self.deadline_at = inf
         self.idle_timeout_s = inf
         self.stopping: LossReason | None = None
-        self.in_use = False  # gets work: it is not stopping, and reads what it is sent
+        self.in_use = False  # gets work, as long as it is fit for that
+        self.is_stuck = False  # it does not read what it is sent
+        self.doomed: Final[set[int]] = set()  # tasks that it had and has to be rid of first
+        self.leaves = False  # it came back to finish what runs there, and starts nothing new
 
         self.gang: Gang | None = None  # has this worker for itself
         self.slots: Final[dict[int, Slot]] = {}
@@ -386,7 +398,16 @@ class Mirror:
 
     @property
     def is_idle(self) -> bool:
-        return not self.slots and not self.held and self.gang is None
+        return not (self.slots or self.held or self.doomed) and self.gang is None
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether it may get work.
+
+        Not before the end of what it must not go on with: the same task may be shipped to it
+        again, and a worker knows a task by its id.
+        """
+        return not (self.is_stuck or self.doomed or self.leaves) and self.stopping is None
 
     def can_run(self, klass: RequestClass, now: float) -> bool:
         """Whether the class could start here if the worker were empty (worker is in F)."""
@@ -447,12 +468,41 @@ class Mirror:
         gang.slot = self._add_slot(slot)
         return gang.slot, slot
 
-    def _add_slot(self, slot: Slot) -> int:
-        self._last_slot += 1
-        self.slots[self._last_slot] = slot
+    def _add_slot(self, slot: Slot, number: int = 0) -> int:
+        number = number or self._last_slot + 1
+        self._last_slot = max(self._last_slot, number)
+        self.slots[number] = slot
+        self.varied |= slot.variant > 0
         self.stake(slot.klass).slots += 1
         slot.klass.slots += 1
-        return self._last_slot
+        return number
+
+    def restore_slot(self, held: HeldSlot, klass: RequestClass, gang: Gang | None) -> None:
+        """The worker still has this slot, whose claim is known to fit; before it is in use."""
+        taken: list[Taken] = []
+        if gang is None:
+            retaken = self.pools.retake(klass.variants[held.variant], held.claim)
+            assert retaken is not None, (self.id, held.slot)
+            taken = retaken
+        else:
+            gang.slot = held.slot
+        self._add_slot(Slot(klass, held.variant, taken, gang), held.slot)
+
+    def restore_task(self, task: int, batch: Batch) -> None:
+        """The worker still has this task."""
+        self.held[task] = batch
+        self.gating += batch.gates
+        self.stake(batch.klass).count_shipped(batch.priority, 1)
+
+    def count_on(self, slot: int, retract: int) -> None:
+        """Slots and retracts get higher numbers than these, which the worker has heard of."""
+        self._last_slot = max(self._last_slot, slot)
+        self._last_retract = max(self._last_retract, retract)
+
+    @property
+    def last_numbers(self) -> tuple[int, int]:
+        """Of the last slot and the last retract."""
+        return self._last_slot, self._last_retract
 
     def close_slot(self, number: int) -> Slot:
         """Free the claim of a slot that the worker has closed, or was never told of."""

@@ -196,6 +196,40 @@ class IndexedPool:
             self._splits[split] = left - fraction
         return Taken(amount, mask, split, fraction, give.counts)
 
+    def retake(self, need: Need, share: Share) -> Taken | None:
+        """Take the very labels of the share for the need; None if it does not serve the need, or
+        if they are not free."""
+        amount = self.pool.size if need.policy is Policy.ALL else need.amount
+        units, fraction = divmod(amount, UNIT)
+        index_of = {label: index for index, label in enumerate(self._layout.labels)}
+        indices = [index_of.get(label, -1) for label in share.labels]
+        if (share.amount, share.fraction) != (amount, fraction) or -1 in indices:
+            return None
+        if len(indices) != units + bool(fraction) or len(set(indices)) != len(indices):
+            return None
+        split = indices.pop() if fraction else -1
+        mask = sum(1 << index for index in indices)
+        left = UNIT if self._whole >> max(split, 0) & 1 else self._splits.get(split, 0)
+        if mask & ~self._whole or (fraction and left < fraction):
+            return None
+        counts = tuple(
+            (group, (mask & part).bit_count())
+            for group, part in enumerate(self._layout.masks)
+            if mask & part
+        )
+        for group, count in counts:
+            self._caps[group] -= count
+        self._whole ^= mask
+        if fraction:
+            if self._whole >> split & 1:
+                self._whole ^= 1 << split
+                self._caps[self._layout.group_of[split]] -= 1
+            self._splits[split] = left - fraction
+            if not self._splits[split]:
+                del self._splits[split]
+        self.free -= amount
+        return Taken(amount, mask, split, fraction, counts)
+
     def copy(self) -> IndexedPool:
         """An independent pool in the same state."""
         other = IndexedPool(self._layout)
@@ -286,6 +320,14 @@ class SumPool:
         self.free -= amount
         return Taken(amount)
 
+    def retake(self, need: Need, share: Share) -> Taken | None:
+        """Take the share for the need; None if it does not serve the need, or does not fit."""
+        taken = self.take(need)
+        if taken is not None and (taken.amount, share.labels) != (share.amount, ()):
+            self.release(taken)
+            return None
+        return taken
+
     def copy(self) -> SumPool:
         """An independent pool in the same state."""
         other = SumPool(self.pool)
@@ -359,6 +401,21 @@ class Pools:
                 taken.append(self._indexed[need.resource].hand_out(*plan))
                 continue
             part = self.by_name[need.resource].take(need)
+            if part is None:
+                self.release(request, taken)
+                return None
+            taken.append(part)
+        return taken
+
+    def retake(self, request: Request, claim: Claim) -> list[Taken] | None:
+        """Take again what was claimed before for the request, all of it or nothing."""
+        names = tuple(need.resource for need in request.needs)
+        if names != tuple(share.resource for share in claim.shares):
+            return None
+        taken: list[Taken] = []
+        for need, share in zip(request.needs, claim.shares, strict=True):
+            pool = self.by_name.get(need.resource)
+            part = None if pool is None else pool.retake(need, share)
             if part is None:
                 self.release(request, taken)
                 return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, deque
+from collections.abc import Iterable
 from itertools import repeat
 from math import isfinite
 from typing import Final
@@ -41,6 +42,7 @@ class ReportReader:
         self.started: list[Started] = []
         self.ended: list[Ended] = []
         self.gangs: list[tuple[int, tuple[int, ...]]] = []  # tasks that started, all their workers
+        self.variants: list[tuple[int, int]] = []  # of tasks that started, if not their first
         self.rested: list[Mirror] = []  # other workers that have nothing to do any more
         self.effects: list[Effect] = []
 
@@ -75,6 +77,8 @@ class ReportReader:
             running.update(zip(tasks, slots, strict=True))
         if self._mirror.gang is not None:
             self._tell_gang(tasks, slots)
+        if self._mirror.varied:
+            self._tell_variants(tasks, slots)
         self.started.append(fact)
 
     def _tell_gang(self, tasks: array[int], slots: array[int]) -> None:
@@ -83,26 +87,36 @@ class ReportReader:
             if slot is not None and slot.gang is not None:
                 self.gangs.append((task, tuple(member.id for member in slot.gang.members)))
 
+    def _tell_variants(self, tasks: Iterable[int], slots: Iterable[int]) -> None:
+        for task, number in zip(tasks, slots, strict=True):
+            slot = self._mirror.slots.get(number)
+            if slot is not None and slot.variant:
+                self.variants.append((task, slot.variant))
+
     def _ended(self, fact: Ended) -> None:
         tasks, instances, slots = _rows(fact.tasks, fact.instances, fact.slots)
         count = len(tasks)
-        started, ended = self._ended_ages(fact, count)
+        started, ended = _ended_ages(fact, count)
         batches = self._batches(tasks, instances)
         self._known_slots(slots)
         mirror = self._mirror
         if mirror.gang is not None:
             self._tell_gang(tasks, slots)
+        if mirror.varied:
+            new = [(t, s) for t, s in zip(tasks, slots, strict=True) if t not in mirror.running]
+            self._tell_variants((task for task, _ in new), (slot for _, slot in new))
         self._learn(batches, started, ended)
         if mirror.retracting:
             for task, batch in zip(tasks, batches, strict=True):
                 if batch is not None:
                     mirror.end_retracting(task)
+        if mirror.had_past:
+            mirror.doomed.difference_update(tasks)
+            tasks = array("Q", (t for t, b in zip(tasks, batches, strict=True) if b is not None))
         if mirror.running:
             deque(map(mirror.running.pop, tasks, repeat(None)), maxlen=0)
         if mirror.cancelled:
             mirror.cancelled.difference_update(tasks)
-        if mirror.had_past:
-            tasks = array("Q", (t for t, b in zip(tasks, batches, strict=True) if b is not None))
         deque(map(mirror.held.pop, tasks), maxlen=0)
         for owner, number in Counter(batches).items():
             if owner is not None:
@@ -135,6 +149,7 @@ class ReportReader:
     def _bounced(self, fact: Bounced) -> None:
         tasks, instances, _ = _rows(fact.tasks, fact.instances, None)
         batches = self._batches(tasks, instances)
+        self._mirror.doomed.difference_update(tasks)
         self._not_running(tasks)
         rows = [(t, b) for t, b in zip(tasks, batches, strict=True) if b is not None]
         if fact.reason == TOO_LATE:
@@ -229,19 +244,6 @@ class ReportReader:
             if task in running:
                 raise RemoteFault(f"task {format_task(task)} was given back while running")
 
-    def _ended_ages(self, fact: Ended, count: int) -> tuple[array[float], array[float]]:
-        """Both ages of every row, after all other columns were found fit for use."""
-        started, ended = _ages(fact.started_ages, count), _ages(fact.ended_ages, count)
-        _finite("ended", started, ended)
-        widths = ((fact.endings, 1), (fact.codes, 4), (fact.cpu_s, 4), (fact.peak_kib, 4))
-        if any(len(column) != width * count for column, width in widths):
-            raise RemoteFault("columns of one fact differ in length")
-        if count and max(fact.endings) >= ENDINGS:
-            raise RemoteFault(f"unknown ending {max(fact.endings)}")
-        if any(not 0 <= row < count for row, _ in fact.texts):
-            raise RemoteFault("a text belongs to no row")
-        return started, ended
-
     # --- durations
 
     def _learn(
@@ -271,6 +273,34 @@ class ReportReader:
         else:
             share = min(1.0, max(LEARNING_LEAST, count / LEARNING_TASKS))
             klass.mean_s += (mean - klass.mean_s) * share
+
+
+def check_report(report: Report) -> None:
+    """RemoteFault unless every fact of the report can be read, whatever it speaks of."""
+    for fact in report.facts:
+        match fact:
+            case Started():
+                tasks, _, _ = _rows(fact.tasks, fact.instances, fact.slots)
+                _finite("started", _ages(fact.ages, len(tasks)))
+            case Ended():
+                tasks, _, _ = _rows(fact.tasks, fact.instances, fact.slots)
+                _ended_ages(fact, len(tasks))
+            case _:
+                pass  # of slots and of tasks given back the statement itself tells
+
+
+def _ended_ages(fact: Ended, count: int) -> tuple[array[float], array[float]]:
+    """Both ages of every row, after all other columns were found fit for use."""
+    started, ended = _ages(fact.started_ages, count), _ages(fact.ended_ages, count)
+    _finite("ended", started, ended)
+    widths = ((fact.endings, 1), (fact.codes, 4), (fact.cpu_s, 4), (fact.peak_kib, 4))
+    if any(len(column) != width * count for column, width in widths):
+        raise RemoteFault("columns of one fact differ in length")
+    if count and max(fact.endings) >= ENDINGS:
+        raise RemoteFault(f"unknown ending {max(fact.endings)}")
+    if any(not 0 <= row < count for row, _ in fact.texts):
+        raise RemoteFault("a text belongs to no row")
+    return started, ended
 
 
 def _rows(

@@ -55,9 +55,9 @@ class Tables:
             klass = self.classes[variants] = RequestClass(len(self.classes) + 1, variants)
         return klass
 
-    def announce(self, ready: TasksReady) -> None:
-        """Queue what may start from now on."""
-        batch = Batch(
+    def batch(self, ready: TasksReady) -> Batch:
+        """What the tasks of the announcement share."""
+        return Batch(
             self.klass(ready.variants),
             ready.priority,
             ready.body,
@@ -67,6 +67,10 @@ class Tables:
             ready.gates,
             ready.depth * DEPTH_JOBS << NUMBER_BITS,
         )
+
+    def announce(self, ready: TasksReady) -> None:
+        """Queue what may start from now on."""
+        batch = self.batch(ready)
         runs, position = [], 0 if ready.entries is None else ready.entries.first_position
         for first, count in ready.runs:
             if count > 0:
@@ -138,7 +142,16 @@ class Tables:
         self.groups.setdefault(mirror.config.group, {})[mirror.id] = mirror
         if mirror.config.min_utilization:
             self.demanding[mirror.id] = mirror
-        self.use(mirror)
+        self.unused[mirror.id] = mirror
+        if mirror.is_fit:
+            self.use(mirror)
+
+    def reconsider(self, mirror: Mirror) -> None:
+        """Whether the worker gets work has perhaps changed."""
+        if mirror.is_fit:
+            self.use(mirror)
+        else:
+            self.stop_using(mirror)
 
     def use(self, mirror: Mirror) -> None:
         """The worker gets work from now on."""

@@ -14,6 +14,7 @@ class What(IntEnum):
     IDLE = 0
     STOP = 1
     ACK = 2
+    GRACE = 3
 
 
 class Timers:

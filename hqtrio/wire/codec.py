@@ -3,7 +3,7 @@
 A frame is a CBOR array of messages, a message is `[tag, field, ...]`. Only plain CBOR is spoken:
 integers of 64 bits, floats, strings, arrays, true, false and null. Whatever bytes arrive, decoding
 ends with messages of the expected type or with a RemoteFault, and its time and memory are bounded
-by FRAME_MAX.
+by FRAME_MAX, or by what the reader chose instead.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def encode(messages: Sequence[Value]) -> bytes:
 class Decoder(Generic[T]):
     """Turns frames into messages of one type, which may be a union."""
 
-    def __init__(self, expects: Any) -> None:
-        self._frame = _frame_of(expects)
+    def __init__(self, expects: Any, *, frame_max: int = FRAME_MAX) -> None:
+        self._frame, self._frame_max = _frame_of(expects), frame_max
 
     def decode(self, data: bytes) -> list[T]:
         """The messages of one frame; RemoteFault with the reason if it is not one."""
-        if len(data) > FRAME_MAX:
-            raise RemoteFault(f"frame of {len(data)} bytes is over the limit of {FRAME_MAX}")
+        if len(data) > self._frame_max:
+            raise RemoteFault(f"frame of {len(data)} bytes is over the limit of {self._frame_max}")
         try:
             parts = {"frame": _parse(data)}
             messages: list[T] = msgspec.convert(parts, self._frame, builtin_types=(bytes,)).frame

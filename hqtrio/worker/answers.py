@@ -14,6 +14,7 @@ from hqtrio.worker.tables import LaneTask
 
 # Batch managers and the kernel's limits end tasks with these; so do they end the worker itself.
 SUSPICIOUS: Final = (-9, -15, -24)  # SIGKILL, SIGTERM, SIGXCPU
+NO_SLOT: Final = "no_slot"
 
 
 class Answers:
@@ -163,7 +164,8 @@ class Answers:
         lane_task.body.held += 1
         held.leave(lane_task)
         wanted = held.recalls.wants(lane_task.retract)
-        if not lane_task.mute and lane_task.fixed is None and not wanted:
+        waits = not lane_task.mute and lane_task.fixed is None and not wanted
+        if waits and held.starting:
             lane_task.slot.klass.backlog.add(
                 Run(
                     lane_task.task,
@@ -180,5 +182,7 @@ class Answers:
             return
         if lane_task.fixed is not None:
             held.reports.end(lane_task.task, lane_task.instance, 0, lane_task.fixed, now)
+        elif waits:
+            held.reports.bounce(lane_task.task, lane_task.instance, NO_SLOT)
         else:
             held.recalls.release(lane_task.retract, lane_task.task)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hqtrio.messages.worker import FromWorker, ToWorker
+from hqtrio.model.load import NodeLoad
 from hqtrio.worker.orders import Answer, Order
 
 # --- events
@@ -57,7 +58,14 @@ class NoteAsked:
     text: bytes
 
 
-Event = Began | LinkOpened | Heard | LinkEnded | StopAsked | NoteAsked | Answer
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """How busy the node is now."""
+
+    load: NodeLoad
+
+
+Event = Began | LinkOpened | Heard | LinkEnded | StopAsked | NoteAsked | Sampled | Answer
 
 
 # --- effects

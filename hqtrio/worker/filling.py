@@ -7,6 +7,7 @@ from math import inf
 from typing import Final
 
 from hqtrio.model.task import Ending
+from hqtrio.worker.answers import NO_SLOT
 from hqtrio.worker.backlog import Run
 from hqtrio.worker.bodies import Body
 from hqtrio.worker.gangs import gang_environment, node_files
@@ -19,7 +20,6 @@ FRESH_S: Final = 0.25  # a slot's first tasks may come in the frame after its gr
 REFILL_FROM: Final = 8  # lanes of at least this length are filled up when half empty
 ZERO_COST_WINDOW: Final = 3  # reports of ends without cost that are under way
 
-NO_SLOT: Final = "no_slot"
 TOO_LATE: Final = "time"
 
 

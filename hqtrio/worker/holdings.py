@@ -25,7 +25,7 @@ class Holdings:
     """Tables of slots, tasks and classes, and what is to be ordered and reported about them.
 
     `ends_at` is when the worker's lifetime is over. `void_tasks` lie in slots that only have to
-    empty; until they are gone nothing starts.
+    empty; until they are gone nothing starts. Once it is not `starting`, nothing new ever does.
     """
 
     def __init__(self, reports: Reports, site: Site, *, grace_s: float) -> None:
@@ -40,6 +40,7 @@ class Holdings:
         self.tasks: dict[int, LaneTask] = {}
         self.tokens: dict[bytes, LaneTask] = {}
         self.void_tasks = 0
+        self.starting = True
         self.dirty: dict[Klass, None] = {}
 
     def make_tokens(self, tasks: Iterable[int], instance: int) -> tuple[bytes, ...]:
@@ -105,6 +106,12 @@ class Holdings:
         orders = self.recalls.ask(lane_tasks, retract=retract, klass=klass)
         self.orders += orders
         return len(orders)
+
+    def forget_retracts(self) -> None:
+        """What the server asked back over an earlier connection it does not wait for."""
+        self.recalls.forget_retracts()
+        for lane_task in self.tasks.values():
+            lane_task.retract = 0
 
     def answer_retract(self, retract: int) -> None:
         """Report what the Retract got, if nothing is left to wait for."""

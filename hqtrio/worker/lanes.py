@@ -56,7 +56,10 @@ class Lanes:
         self._class_numbers: dict[int, Klass] = {}
         self._bodies: dict[int, Body] = {}  # by the server's number
         self._next_key = 1
-        self.starting = True
+
+    @property
+    def starting(self) -> bool:
+        return self._held.starting
 
     @property
     def crew(self) -> Crew:
@@ -281,7 +284,7 @@ class Lanes:
         """Drop what waits and kill what runs; nobody hears of it, and no slot is left."""
         self._drop_backlog()
         self._held.alarms.forget_held_back()
-        self._held.recalls.forget_retracts()
+        self._held.forget_retracts()
         for slot in self._held.slots.values():
             slot.void = True
             self._held.void_tasks += len(slot.tasks)
@@ -299,13 +302,13 @@ class Lanes:
         )
 
     def start_nothing(self) -> None:
-        """From now on only what runs goes on; what waits is dropped."""
-        self.starting = False
+        """From now on only what runs goes on; what waits is dropped.
+
+        What lies with a launcher may run already, unheard: it is given back only if it does not.
+        """
+        self._held.starting = False
         self._drop_backlog()
-        waiting = [t for t in self._held.tasks.values() if not t.running]
-        for lane_task in waiting:
-            lane_task.mute = True
-        self._held.recall(waiting)
+        self._held.recall(t for t in self._held.tasks.values() if not t.running)
 
     def _drop_backlog(self) -> None:
         for klass in self._held.classes.values():
@@ -329,7 +332,10 @@ class Lanes:
         }
 
     def keep_only(self, keep: Iterable[int], now: float) -> None:
-        """Drop what waits and kill what runs, except these tasks."""
+        """Drop what waits and kill what runs, except these tasks; each end is reported.
+
+        Slots that were drained go on: a drain that is still wanted comes again.
+        """
         kept = set(keep)
         waiting = [
             task
@@ -338,12 +344,16 @@ class Lanes:
             for task in range(run.first, run.first + run.count)
             if task not in kept
         ]
-        self._held.unqueue(sorted(waiting))
+        for task, instance, _ in self._held.unqueue(sorted(waiting)):
+            self._held.reports.end(task, instance, 0, Ending.CANCELLED, now)
+        for slot in self._held.slots.values():
+            self._leave_group(slot)
         doomed = [t for t in self._held.tasks.values() if t.task not in kept and t.fixed is None]
         self._kill(doomed, Ending.CANCELLED, now)
 
     def held(self, reports: tuple[Report, ...], now: float) -> Held:
-        """Everything that this worker still has."""
+        """Everything that this worker still has. What was asked back stays, unless it is."""
+        self._held.forget_retracts()
         return state(
             self._held.classes.values(),
             self._held.slots.values(),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Final, assert_never
+from zlib import crc32
 
 from hqtrio.errors import RemoteFault
 from hqtrio.messages.columns import read_u64
@@ -24,6 +25,8 @@ from hqtrio.messages.worker import (
     FromWorker,
     Goodbye,
     Grant,
+    Overview,
+    Pulse,
     Register,
     Registered,
     Rejected,
@@ -50,6 +53,7 @@ from hqtrio.worker.events import (
     NoteAsked,
     NoteJudged,
     OpenLink,
+    Sampled,
     Say,
     StartLauncher,
     StopAsked,
@@ -62,7 +66,10 @@ from hqtrio.worker.reports import Reports
 REGISTRATION_TRIES: Final = 8
 RETRY_S: Final = 10.0  # between registrations
 RECONNECT_S: Final = 300.0  # how long an idle worker looks for a lost server
-RECONNECT_RETRY_S: Final = 2.0
+# Pauses between two tries to return double from the first to the last of these; each is shortened
+# by up to a half, so that a thousand workers do not come at the same moment.
+RETURN_FIRST_S: Final = 0.1
+RETURN_LAST_S: Final = 5.0
 CONNECT_TRIES: Final = 20  # for one registration
 KILL_CAP_S: Final = 5.0  # for the tasks of a worker that ends
 KILL_S: Final = 1.0  # of this for what happens after the grace
@@ -83,7 +90,8 @@ class _End:
 class WorkerMachine:
     """Owns everything that one worker knows. `launchers` child processes start its tasks.
 
-    A task that has to end gets `grace_s` between SIGINT and SIGKILL.
+    A task that has to end gets `grace_s` between SIGINT and SIGKILL. A worker that has lost its
+    server and has nothing to do looks for it for `reconnect_timeout_s` (None: its idle timeout).
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class WorkerMachine:
         worker_key: bytes,
         launchers: int,
         grace_s: float = GRACE_S,
+        reconnect_timeout_s: float | None = None,
     ) -> None:
         self._config, self._key = config, worker_key
         self._launchers = 0 if config.zero_cost else launchers
@@ -110,6 +119,10 @@ class WorkerMachine:
         self._tries = 0
         self._connect_at = inf
         self._lost_at = inf
+        self._idle_at = -inf  # since when nothing runs or waits here; inf: something does
+        self._reconnect_timeout_s = reconnect_timeout_s
+        self._idle_timeout_s = config.idle_timeout_s
+        self._server_stops = False  # it has said so, and is not looked for
         self._leaving = False  # finish-running, and the server is gone
         self._end: _End | None = None
         self._exited = False
@@ -135,6 +148,9 @@ class WorkerMachine:
                 self._end_self(0, why, at, goodbye=self._reason_of_signal(at, terminated))
             case NoteAsked(number, token, text):
                 self._effects.append(NoteJudged(number, self._lanes.note(token, text)))
+            case Sampled(load):
+                if self._joined and self._end is None:
+                    self._say(Overview(load))
             case LauncherReady(launcher):
                 self._lanes.ready(launcher)
             case LauncherSaid():
@@ -153,10 +169,9 @@ class WorkerMachine:
             self._end_self(0, "time limit reached", at, goodbye=LossReason.TIME_LIMIT_REACHED)
         if self._connect_at <= at:
             self._connect_at = inf
-            if self._lost_at + self._patience_s() <= at and self._lanes.idle:
-                self._end_self(1, "the server did not come back", at)
-            else:
-                self._connect()
+            self._connect()
+        if self._give_up_at <= at:
+            self._end_self(1, "the server did not come back", at)
         if self._end is not None and self._end.cap_at <= at:
             self._end = replace(self._end, cap_at=inf, overdue=True)
         self._lanes.tick(at)
@@ -168,10 +183,15 @@ class WorkerMachine:
         at = now.monotonic
         self._effects += self._lanes.settle(at)
         if self._end is None:
+            if not self._lanes.idle:
+                self._idle_at = inf
+            elif self._idle_at == inf:
+                self._idle_at = at
             if self._joined and self._reports.pending:
                 self._say(*self._reports.flush_at_pace(at, self._lanes.waiting))
             if self._leaving and not self._lanes.busy:
-                self._end_self(1, "the server is lost and the last task has ended", at)
+                why = "the server was lost and the last task has ended"
+                self._end_self(1, why, at, goodbye=LossReason.CONNECTION_LOST)
                 self._effects += self._lanes.settle(at)
         end = self._end
         if end is not None and not self._exited and (not self._lanes.busy or end.overdue):
@@ -186,7 +206,7 @@ class WorkerMachine:
         deadline = min(self._connect_at, self._lanes.ends_at, self._lanes.next_deadline())
         if self._end is not None:
             return min(deadline, self._end.cap_at)
-        return min(deadline, self._reports.due_at) if self._joined else deadline
+        return min(deadline, self._reports.due_at if self._joined else self._give_up_at)
 
     def _take_effects(self) -> Sequence[Effect]:
         effects, self._effects = self._effects, []
@@ -222,7 +242,7 @@ class WorkerMachine:
     def _hello(self, at: float) -> Register:
         remaining_s = None if self._lanes.ends_at == inf else self._lanes.ends_at - at
         if not self._worker:
-            return Register(self._config, self._key, remaining_s=remaining_s)
+            return Register(self._config, self._key, remaining_s=remaining_s, attempt=self._links)
         held = self._lanes.held(self._reports.without_receipt(at), at)
         return Register(
             self._config,
@@ -232,6 +252,7 @@ class WorkerMachine:
             self._attachment,
             remaining_s,
             held,
+            self._links,
         )
 
     def _hear(self, link: int, messages: Sequence[ToWorker], at: float) -> None:
@@ -258,6 +279,7 @@ class WorkerMachine:
             case Stop(reason):
                 self._end_self(0, f"told to stop ({reason_text(reason)})", at)
             case ServerStops():
+                self._server_stops = True
                 self._server_lost("the server stops", at)
             case Cancel():
                 lanes.cancel(message, at)
@@ -279,6 +301,8 @@ class WorkerMachine:
             case Enqueue():
                 if lanes.starting:
                     lanes.enqueue(message)
+            case Pulse():
+                pass
             case _:
                 assert_never(message)
 
@@ -294,6 +318,8 @@ class WorkerMachine:
             self._reports = self._lanes.new_reports()
         self._worker, self._history = welcome.worker, welcome.history
         self._attachment = welcome.attachment
+        if self._config.idle_timeout_s is None:
+            self._idle_timeout_s = welcome.idle_timeout_s
         self._lanes.site = replace(self._lanes.site, server_uid=welcome.server_uid)
         self._joined, self._tries, self._lost_at = True, 0, inf
         if not (returned and known):
@@ -314,21 +340,28 @@ class WorkerMachine:
                 self._end_self(1, why, at)
             else:
                 self._connect_at = at + RETRY_S
-        elif not self._leaving:
-            self._connect_at = at + RECONNECT_RETRY_S
+        else:
+            self._return_later(at)
+
+    def _return_later(self, at: float) -> None:
+        if not self._server_stops:
+            pause_s = min(RETURN_FIRST_S * 2.0 ** min(self._tries, 16), RETURN_LAST_S)
+            chance = crc32(b"%b %d" % (self._key, self._links)) / 2**32
+            self._connect_at = at + pause_s * (1.0 - chance / 2)
+            self._tries += 1
 
     def _server_lost(self, why: str, at: float) -> None:
         """Apply the policy. Only a server that did not say that it stops is looked for."""
-        stops = self._link != 0
         match self._config.on_server_lost:
             case OnServerLost.FINISH_RUNNING:
                 self._leaving = True
                 self._lanes.start_nothing()
-            case OnServerLost.RECONNECT if not stops:
-                self._connect_at = at + RECONNECT_RETRY_S
+                self._return_later(at)
+            case OnServerLost.RECONNECT if not self._server_stops:
+                self._return_later(at)
             case _:
-                text = why if stops else f"the server is lost: {why}"
-                self._end_self(1, text, at, wanted=stops)
+                text = why if self._server_stops else f"the server is lost: {why}"
+                self._end_self(1, text, at, wanted=self._server_stops)
 
     def _reason_of_signal(self, at: float, terminated: bool) -> LossReason:
         """The end of an allocation is no crash of those that run in it."""
@@ -336,8 +369,15 @@ class WorkerMachine:
             return LossReason.TIME_LIMIT_REACHED
         return LossReason.CONNECTION_LOST
 
-    def _patience_s(self) -> float:
-        return self._config.idle_timeout_s or RECONNECT_S
+    @property
+    def _give_up_at(self) -> float:
+        """When a worker that has nothing to do has looked for its server for long enough."""
+        if self._joined or self._lost_at == inf:
+            return inf
+        patience_s = self._reconnect_timeout_s
+        if patience_s is None:
+            patience_s = self._idle_timeout_s or RECONNECT_S
+        return max(self._lost_at, self._idle_at) + patience_s
 
     # --- the end
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hqtrio.worker.orders import TakeBack
 from hqtrio.worker.tables import Klass, LaneTask
@@ -88,8 +88,9 @@ class Recalls:
         return retracting.released
 
     def forget_retracts(self) -> None:
-        """Nobody waits for an answer any more."""
+        """Nobody waits for an answer any more, and later Retracts may have the same numbers."""
         self._retracts.clear()
+        self._takes = {seq: replace(take, retract=0) for seq, take in self._takes.items()}
 
     def check(self) -> None:
         """Each Retract waits for exactly the TakeBacks that serve it."""

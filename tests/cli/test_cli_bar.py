@@ -112,6 +112,9 @@ def test_what_is_run_again_or_forgotten_neither_exceeds_the_total_nor_runs_backw
         (83, f"[{'#' * 34}{'.' * 6}] 0/1 jobs, 2/6 tasks 3 RUNNING 2 FAILED"),
         (70, f"[{'#' * 24}{'.' * 4}] 0/1 jobs, 2/6 tasks 3 RUNNING 2 FAILED"),
         (40, "[#########.] 0/1 jobs, 2/6 tasks 3 RUNN"),
+        (30, "0/1 jobs, 2/6 tasks 3 RUNNING"),
+        (20, "0/1 jobs, 2/6 tasks"),
+        (5, "0/1"),
     ],
 )
 def test_a_line_fits_the_terminal_and_colours_take_no_room(monkeypatch, columns, text):

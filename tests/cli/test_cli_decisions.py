@@ -74,6 +74,40 @@ def test_q2_stepped_ranges_count_their_ids(hq, submitted):
     assert "WARN The job will create 2000 files for stdout and stderr" in many.err
 
 
+def test_q3_entries_for_an_open_job_leave_their_numbers_to_the_server(hq, submitted, tmp_path):
+    """It gives them the numbers after the highest one, one for each entry."""
+    (tmp_path / "lines").write_text("a\nb\nc\n")
+
+    hq("submit", "--job", "1", "--each-line", str(tmp_path / "lines"), "ls")
+
+    (array,) = submitted().arrays
+    assert (array.count, array.ranges) == (3, ())
+
+
+@pytest.mark.parametrize(("typed", "weight"), [((), 25_000), (("--weight", "4"), 40_000)])
+def test_q4_the_weight_of_a_script_counts_unless_another_is_typed(
+    hq, submitted, monkeypatch, tmp_path, typed, weight
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "test.sh").write_text("#!/bin/sh\n#HQ --weight 2.5\n")
+
+    hq("submit", *typed, "test.sh")
+
+    assert submitted().arrays[0].variants[0].weight == weight
+
+
+def test_q5_a_variable_that_is_typed_wins_over_that_of_a_script(
+    hq, submitted, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "test.sh").write_text("#!/bin/sh\n#HQ --env A=script --env B=script\n")
+
+    result = hq("submit", "--env", "A=typed", "test.sh")
+
+    assert dict(submitted().arrays[0].body.env) == {b"A": b"typed", b"B": b"script"}
+    assert "Some environment variables were ignored" in result.err
+
+
 @pytest.mark.parametrize("words", ["job wait 1", "submit --wait ls", "job progress 1"])
 def test_q6_a_server_that_goes_away_fails_whoever_waits(hq, server, submitted, words):
     waiting = JobRows((row(1, waiting=1),), 1)
@@ -142,6 +176,14 @@ def test_q13_a_choice_of_no_entry_is_refused_by_the_client(hq, server, submitted
     assert not any(isinstance(request, SubmitJob) for request in server.asked)
 
 
+@pytest.mark.parametrize("heartbeat", ["0s", "1ms", "150ms"])
+def test_q14_a_heartbeat_that_is_too_quick_is_a_usage_error(hq, heartbeat):
+    result = hq("worker", "start", "--heartbeat", heartbeat)
+
+    assert result.code == 2
+    assert f"invalid value '{heartbeat}' for '--heartbeat <HEARTBEAT>'" in result.err
+
+
 def test_q15_the_path_of_a_dump_is_the_clients(hq, server, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     server.on(DebugDump, Done())
@@ -149,6 +191,65 @@ def test_q15_the_path_of_a_dump_is_the_clients(hq, server, monkeypatch, tmp_path
     hq("server", "debug-dump", "some/../state.json")
 
     assert server.asked == [DebugDump(str(tmp_path / "state.json"))]
+
+
+def test_q16_global_options_reach_the_workers_that_are_deployed(hq, monkeypatch, tmp_path):
+    called = tmp_path / "called"
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\necho "$*" >{called}\n')
+    (tmp_path / "ssh").chmod(0o755)
+    (tmp_path / "hosts").write_text("node1\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    more = ["--cpus", "2", "--server-dir", "/there", "--debug"]
+    result = hq("worker", "deploy-ssh", str(tmp_path / "hosts"), *more)
+
+    assert result.code == 0
+    assert called.read_text().rstrip().endswith("worker start --cpus 2 --server-dir /there --debug")
+
+
+@pytest.mark.parametrize("key", ["on_close", "mode"])
+def test_q17_job_files_say_in_two_ways_when_outputs_go(hq, submitted, tmp_path, key):
+    job = tmp_path / "job.yaml"
+    job.write_text(f"task: [{{command: [a], stdout: {{path: x, {key}: rm-if-finished}}}}]\n")
+
+    hq("job", "submit-file", str(job))
+
+    (body,) = submitted().graph.bodies
+    assert body.stdout.path == "x" and body.stdout.remove_if_finished
+
+
+def test_q18_tasks_that_are_not_in_the_file_may_be_in_the_open_job(hq, submitted, tmp_path):
+    job = tmp_path / "job.yaml"
+    job.write_text("task: [{id: 7, command: [a], deps: [3]}]\n")
+
+    alone = hq("job", "submit-file", str(job))
+    hq("job", "submit-file", "--job", "1", str(job))
+
+    assert alone.code == 1
+    assert "Task 7 is part of dependency cycle or has an invalid dependencies" in alone.err
+    assert [task.needs for task in submitted().graph.tasks] == [(3,)]
+
+
+@pytest.mark.parametrize(
+    ("request_text", "problem"),
+    [
+        ("{resources: {cpus: 0}}", "Zero resources cannot be requested"),
+        ("{resources: {cpus: '1.23456'}}", "Resource precision exceeded"),
+        ("{n_nodes: 2}, {resources: {cpus: 1}}", "Resources mixes multi-node and non-multi-node"),
+        (", ".join(["{resources: {cpus: 1}}"] * 33), "Too many resource variants"),
+    ],
+)
+def test_q19_requests_of_job_files_are_looked_at_by_the_client(
+    hq, server, submitted, tmp_path, request_text, problem
+):
+    job = tmp_path / "job.yaml"
+    job.write_text(f"task: [{{command: [a], request: [{request_text}]}}]\n")
+
+    result = hq("job", "submit-file", str(job))
+
+    assert result.code == 1
+    assert problem in result.err
+    assert not any(isinstance(request, SubmitJob) for request in server.asked)
 
 
 def test_q22_the_summary_names_open_jobs_only_if_there_are_some(hq, server):

@@ -146,7 +146,7 @@ def test_other_shells_have_no_completion(hq, words, code):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("hqtrio jo", ["job"]),
+        ("hqtrio jo", ["job", "journal"]),
         ("hqtrio job l", ["list"]),
         ("hqtrio server s", ["start", "stop"]),
         ("hqtrio job list --fil", ["--filter"]),

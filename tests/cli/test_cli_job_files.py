@@ -332,3 +332,10 @@ def test_job_info_lists_groups_with_what_their_matrix_combines(hq, server):
     value = json.loads(hq("job", "info", "1", "--output-mode", "json").out)
     groups = [task["group"] for task in value[0]["submits"][0]["graph"]]
     assert groups == ["prepare", "simulate"]
+
+
+def test_a_file_that_is_not_there_is_told_in_one_line_without_numbers(hq, tmp_path):
+    result = hq("submit", str(tmp_path / "missing.yaml"))
+
+    assert result.code == 1
+    assert result.err == f"Cannot read {tmp_path / 'missing.yaml'}: No such file or directory\n"

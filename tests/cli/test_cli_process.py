@@ -24,7 +24,7 @@ import sys
 from hqtrio.cli.main import run
 from hqtrio.cli.session import Session
 import hqtrio.cli.{module}, hqtrio.client, hqtrio.cli.render.tables
-heavy = "rich cryptography yaml psutil actors tomllib asyncio".split()
+heavy = "cryptography yaml psutil actors tomllib asyncio".split()
 print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

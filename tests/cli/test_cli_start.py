@@ -99,7 +99,7 @@ def test_the_patience_of_the_server_is_that_of_its_scheduler(
 ):
     seen = []
 
-    def refuse(patience_s):
+    def refuse(patience_s, _grace):
         seen.append(patience_s)
         raise InputError("seen enough")
 

@@ -79,6 +79,7 @@ class Story:
         self.now = Now(0.0, 1_000_000.0)
         self.ready: dict[tuple[int, int], int] = {}
         self.running: dict[int, dict[tuple[int, int], int]] = {}
+        self.processes = 0  # that were workers so far
         self.bodies: dict[int, object] = {}
         self.effects: list = []
         self.records: list = []
@@ -211,8 +212,10 @@ class Story:
     # --- scheduler and workers
 
     def worker(self, **config) -> int:
+        self.processes += 1
+        key = b"key of %d" % self.processes
         hello = Register(
-            WorkerConfig("node", "node:1", "/w", "default", Descriptor(()), **config), b"key"
+            WorkerConfig("node", "node:1", "/w", "default", Descriptor(()), **config), key
         )
         effects = self.tell(WorkerArrived(9, hello))
         (admit,) = [e.value for e in effects if isinstance(e, Command)]

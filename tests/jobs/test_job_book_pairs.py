@@ -7,7 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from job_book_story import EVERY, Story, array_of, body, given
 
+from hqtrio.jobs.effects import Command
 from hqtrio.messages import client as say
+from hqtrio.messages.scheduling import TasksReady
 from hqtrio.model.matrix import Axis, Matrix
 from hqtrio.model.task import Ending, TaskState
 from hqtrio.wire.codec import encode
@@ -291,3 +293,22 @@ def test_what_is_shown_of_a_job_with_thousands_of_groups_fits_a_frame():
     (part,) = details.submits
     assert len(part.arrays) > 500
     assert len(part.arrays) + part.graph_tasks == 6000
+
+
+def test_what_an_abort_sets_free_is_announced_bit_by_bit_and_once():
+    """A million tasks at once would keep everybody else waiting."""
+    many = 50_000
+    story, worker, job = story_of(
+        array_of(many), array_of(many, each=(0,), always=True), max_fails=0
+    )
+    story.run(worker, (job, 7))
+    fail(story, worker, (job, 3))
+    sizes = [
+        sum(count for _, count in effect.value.runs)
+        for effect in story.effects
+        if isinstance(effect, Command) and isinstance(effect.value, TasksReady)
+    ]
+    assert len(sizes) > 2 and sum(sizes) == many - 1  # one was free before
+    free = {(job, number) for number in range(many, 2 * many)}
+    assert set(story.ready) == free
+    assert story.counts(job) == say.Counts(waiting=many, finished=1, failed=1, aborted=many - 2)

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given as draw
 from hypothesis import strategies as st
 from job_book_story import EVERY, Story, array_of, body, graph
+from job_book_story import given as ids_of
 
+from hqtrio.ids import task_id
 from hqtrio.jobs.effects import ClientAsked, Command
 from hqtrio.jobs.numbering import Numbering
 from hqtrio.messages import client as say
@@ -17,6 +19,7 @@ from hqtrio.model.job import GraphSpec, GraphTask, JobHead, Submit
 from hqtrio.model.requests import make_request
 from hqtrio.model.resources import ONE_CPU, Need, Policy, Request
 from hqtrio.model.task import Ending, TaskSettings, TaskState
+from hqtrio.now import Now
 
 
 @pytest.fixture
@@ -367,3 +370,52 @@ def test_numbering_agrees_with_a_dict(ranges, probe):
         assert order == list(range(numbering.shift, numbering.shift + len(order)))
     merged = [n for a, c, s in numbering.merged() for n in range(a, a + c * s, s)]
     assert sorted(merged) == sorted(known)
+
+
+def test_q3_each_entry_gets_one_number_after_the_highest(story):
+    job = story.open()
+    story.submit(array_of(1, ((7, 1, 1),)), job=job)
+    story.submit(array_of(3, entries=b"abc", entry_ends=u64([1, 2, 3])), job=job)
+    rows = story.rows(job)
+    assert [(row.number, row.entry) for row in rows[1:]] == [(8, b"a"), (9, b"b"), (10, b"c")]
+
+
+def test_q18_a_task_may_need_one_that_was_submitted_before(story):
+    job = story.open()
+    story.submit(array_of(1, ((3, 1, 1),)), job=job)
+    story.submit(tasks=graph({7: (3,)}), job=job)
+    assert story.task(job, 7).needs == (3,)
+    answer = story.try_submit(tasks=graph({8: (5,)}), job=job)
+    assert answer == Failure("Invalid dependency on 5")
+
+
+def test_q23_whether_a_number_is_taken_is_asked_before_whether_the_job_is_open(story):
+    job = story.submit(array_of(2))
+    taken = story.try_submit(array_of(1, ((1, 1, 1),)), job=job)
+    closed = story.try_submit(array_of(1, ((2, 1, 1),)), job=job)
+    assert taken == Failure(f"Task 1 already exists in job {job}.")
+    assert closed == Failure(f"Job {job} is not opened.")
+
+
+def test_many_groups_are_announced_a_few_at_a_time_in_order_and_not_after_a_cancel(story):
+    many = [array_of(1, ((number, 1, 1),), group=f"g{number}") for number in range(3000)]
+    answer = story.book.handle(
+        ClientAsked(1, 1, say.SubmitJob(Submit(b"", "/home/u", JobHead("j"), 0, tuple(many)))),
+        Now(0.0, 0.0),
+    )
+    announced = [e.value.runs for e in answer if isinstance(e, Command)]
+    assert 0 < len(announced) < 1000
+    while (at := story.book.next_deadline()) < 1.0:
+        slice_of = story.book.tick(Now(at, 0.0))
+        assert len(slice_of) < 1000
+        announced += [e.value.runs for e in slice_of if isinstance(e, Command)]
+    assert announced == [((task_id(1, number), 1),) for number in range(3000)]
+
+    story.book.handle(
+        ClientAsked(1, 2, say.SubmitJob(Submit(b"", "/home/u", JobHead("k"), 0, tuple(many)))),
+        Now(1.0, 0.0),
+    )
+    story.book.handle(ClientAsked(1, 3, say.CancelJobs(ids_of(2))), Now(1.0, 0.0))
+    while (at := story.book.next_deadline()) < 2.0:
+        late = story.book.tick(Now(at, 0.0))
+        assert not any(isinstance(e, Command) and isinstance(e.value, TasksReady) for e in late)

@@ -24,6 +24,12 @@ async def test_a_lane_runs_its_tasks_one_after_another_into_their_files(node: No
     assert node.read("2.err") == "oops\n"
 
 
+async def test_an_idle_launcher_holds_nobodys_directory(node: Node) -> None:
+    node.run(node.body("cat", "/proc/self/stat"), 1)
+    launcher = int((await node.output_of(1)).rpartition(")")[2].split()[1])
+    assert os.readlink(f"/proc/{launcher}/cwd") == "/"  # it left before it told of the end
+
+
 async def test_lanes_run_side_by_side(node: Node) -> None:
     os.mkfifo(node.place / "meet")
     node.run(node.body("sh", "-c", "echo there > meet"), 1, lane=1)

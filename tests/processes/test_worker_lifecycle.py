@@ -341,11 +341,62 @@ def test_s3_19_a_worker_tells_what_it_does(cluster):
     wait_until(lambda: {info(cluster, n)["Runtime Info"] for n in workers} == {"assigned tasks: 0"})
 
 
-def test_an_overview_interval_is_kept_and_said_to_be_without_effect(cluster):
+def gpu_tools(cluster: Cluster) -> dict[str, str]:
+    """Programs that tell of one card of the one vendor, and of two of the other."""
+    tools = cluster.root / "tools"
+    tools.mkdir()
+    nvidia = "echo 'BUS1, 10.0 %, 100 MiB, 200 MiB'"
+    card = '"PCI Bus": "AMD%d", "GPU use (%%)": "1.5", "GPU memory use (%%)": "12.5"'
+    cards = ", ".join(f'"card{n}": {{{card % n}}}' for n in (10, 9))
+    for name, script in {"nvidia-smi": nvidia, "rocm-smi": f"echo '{{{cards}}}'"}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tools / name).chmod(0o755)
+    return {"PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def load_of(cluster: Cluster, worker: int):
+    """What JSON mode shows of the worker's load, if it has told it."""
+    (row,) = cluster.json("worker", "info", str(worker))
+    return row.get("hw-state")
+
+
+def test_s3_15_a_worker_tells_how_busy_its_node_is(cluster):
     cluster.start_server()
-    cluster.start_worker("--cpus", "1", "--overview-interval", "1m 30s", name="w1")
-    assert info(cluster, 1)["Overview interval"] == "1m 30s"
-    assert "--overview-interval: this version tells nobody" in cluster.log("w1")
-    cluster.start_worker("--cpus", "1", "--overview-interval", "0s", name="w2")
-    assert info(cluster, 2)["Overview interval"] == "None"
-    assert "overview" not in cluster.log("w2")
+    gpus = ("--resource", "gpus/nvidia=[0]", "--resource", "gpus/amd=[0,1]")
+    every = ("--overview-interval", "10ms")
+    cluster.start_worker("--cpus", "1", *gpus, *every, name="w1", **gpu_tools(cluster))
+    wait_until(lambda: load_of(cluster, 1))
+    state = load_of(cluster, 1)["state"]
+    assert list(state) == sorted(
+        ["timestamp", "cpu_usage", "memory_usage", "network_usage", "nvidia_gpus", "amd_gpus"]
+    )
+    shares = state["cpu_usage"]["cpu_per_core_percent_usage"]
+    assert len(shares) == os.cpu_count() and all(0 <= share <= 100 for share in shares)
+    assert 0 < state["memory_usage"]["free"] < state["memory_usage"]["total"]
+    assert state["network_usage"]["rx_bytes"] > 0
+    assert state["nvidia_gpus"]["gpus"] == [
+        {"id": "BUS1", "processor_usage": 10.0, "mem_usage": 50.0}
+    ]
+    assert state["amd_gpus"]["gpus"] == [
+        {"id": f"AMD{n}", "processor_usage": 1.5, "mem_usage": 12.5} for n in (9, 10)
+    ]
+    wait_until(lambda: load_of(cluster, 1)["state"]["timestamp"] > state["timestamp"])
+    table = info(cluster, 1)
+    assert table["Overview interval"] == "10ms" and table["Load"].startswith("cpus: ")
+    assert "hw-state" not in cluster.json("worker", "list")[0]
+
+
+def test_s3_15_without_an_interval_nothing_is_told_and_missing_tools_are_said_once(cluster):
+    cluster.start_server()
+    cluster.start_worker("--cpus", "1", "--overview-interval", "0s", name="silent")
+    gpus = ("--resource", "gpus/nvidia=[0]")
+    every = ("--overview-interval", "10ms")
+    cluster.start_worker("--cpus", "1", *gpus, *every, name="told", PATH="/nowhere")
+    wait_until(lambda: load_of(cluster, 2))
+    first = load_of(cluster, 2)["state"]["timestamp"]
+    wait_until(lambda: load_of(cluster, 2)["state"]["timestamp"] > first)
+    assert load_of(cluster, 2)["state"]["nvidia_gpus"] is None
+    assert load_of(cluster, 2)["state"]["amd_gpus"] is None
+    assert cluster.log("told").count("nvidia-smi: No such file or directory") == 1
+    assert load_of(cluster, 1) is None
+    assert info(cluster, 1)["Overview interval"] == "None" and "Load" not in info(cluster, 1)

@@ -94,10 +94,13 @@ class WorkerEntry:
     stopping: bool = False
     stuck: bool = False
     gang: SlotEntry | None = None  # the slot of the multi-node task that it belongs to
+    last: dict[int, TaskEntry] = field(default_factory=dict)  # started in each slot
+    doomed: set[int] = field(default_factory=set)  # tasks it is back with and may not go on with
+    leaves: bool = False  # it is back to finish what runs
 
     @property
     def in_use(self) -> bool:
-        return not self.stopping and not self.stuck
+        return not (self.stopping or self.stuck or self.doomed or self.leaves)
 
     def lives_for(self, request: Request, now: float) -> bool:
         return now + request.time_s <= self.deadline_at

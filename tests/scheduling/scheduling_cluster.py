@@ -289,7 +289,7 @@ class Cluster:
         remaining_s=None,
         idle_timeout_s=None,
         group="g",
-        key=b"key",
+        key=None,
         **more,
     ):
         """A worker joins and is admitted; what is not named here is as for `pools`."""
@@ -297,8 +297,9 @@ class Cluster:
         while link in self.workers:
             link += 1
         config = {"idle_timeout_s": idle_timeout_s}
-        if "min_utilization" in more:
-            config["min_utilization"] = more.pop("min_utilization")
+        for name in ("min_utilization", "on_server_lost"):
+            if name in more:
+                config[name] = more.pop(name)
         worker = FakeWorker(
             link,
             pools(*args, **more),
@@ -309,6 +310,7 @@ class Cluster:
         )
         worker.starts = self.starts
         self.workers[link] = worker
+        key = b"key of %d" % link if key is None else key
         hello = Register(worker.config, key, remaining_s=remaining_s)
         self.handle(LinkOpened(link, hello))
         if admit:

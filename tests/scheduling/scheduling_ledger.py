@@ -14,10 +14,13 @@ from naive_pools import NaivePools
 from hqtrio.messages.columns import read_u32, read_u64
 from hqtrio.messages.scheduling import (
     AdmitWorker,
+    ExpectWorker,
     NodeLost,
     StopWorker,
     TasksCancelled,
+    TasksDropped,
     TasksReady,
+    WorkerAbsent,
     WorkerGone,
 )
 from hqtrio.messages.worker import (
@@ -30,6 +33,8 @@ from hqtrio.messages.worker import (
     Enqueue,
     Goodbye,
     Grant,
+    Register,
+    Registered,
     Report,
     Retract,
     Retracted,
@@ -38,7 +43,7 @@ from hqtrio.messages.worker import (
     Undrain,
 )
 from hqtrio.model.resources import UNIT, Variants
-from hqtrio.model.worker import WorkerConfig
+from hqtrio.model.worker import OnServerLost, WorkerConfig
 from hqtrio.scheduling.events import (
     CloseLink,
     Fact,
@@ -59,9 +64,11 @@ class Ledger:
         self.workers: dict[int, WorkerEntry] = {}
         self.granted: list[SlotEntry] = []  # in the effects taken in last
         self._links: dict[int, WorkerEntry] = {}
-        self._opened: dict[int, tuple[float, WorkerConfig, float | None]] = {}
+        self._opened: dict[int, tuple[float, Register]] = {}
+        self.absent: dict[int, WorkerEntry] = {}  # without connection, what they had is their own
         self._shipped: set[tuple[int, int]] = set()  # (task, instance) ever shipped and not back
         self._instances: dict[int, int] = {}
+        self._dropped: dict[int, int] = {}  # what a worker is back without: instances
 
     # --- what is asked of it
 
@@ -88,9 +95,11 @@ class Ledger:
                     for task in range(first, first + count):
                         self._cancel(task)
             case LinkOpened(link, hello):
-                self._opened[link] = (now, hello.config, hello.remaining_s)
-            case AdmitWorker(link, worker):
-                self._admit(link, worker)
+                self._opened[link] = (now, hello)
+            case AdmitWorker():
+                self._admit(event)
+            case ExpectWorker():
+                self._expect(event)
             case StopWorker(worker):
                 if worker in self.workers:
                     self.workers[worker].stopping = True
@@ -109,7 +118,9 @@ class Ledger:
     def _announce(self, ready: TasksReady, now: float) -> None:
         for first, count in ready.runs:
             for task in range(first, first + count):
-                assert task not in self.tasks, ("announced twice", task)
+                old = self.tasks.get(task)
+                # It may have failed at a worker that tells so on its return.
+                assert old is None or old.worker in self.absent, ("announced twice", task)
                 before = self._instances.get(task, -1)
                 assert ready.instance > before, ("the instance does not grow", task)
                 self._instances[task] = ready.instance
@@ -125,14 +136,81 @@ class Ledger:
         else:
             del self.tasks[number]
 
-    def _admit(self, link: int, worker: int) -> None:
-        if link not in self._opened:
+    def _admit(self, admit: AdmitWorker) -> None:
+        if admit.link not in self._opened:
             return
-        opened_at, config, remaining_s = self._opened.pop(link)
+        opened_at, hello = self._opened.pop(admit.link)
+        config, remaining_s = hello.config, hello.remaining_s
         lifetime = config.time_limit_s if remaining_s is None else remaining_s
         deadline_at = inf if lifetime is None else opened_at + lifetime
-        entry = WorkerEntry(worker, link, config, deadline_at, NaivePools(config.descriptor))
-        self.workers[worker] = self._links[link] = entry
+        entry = WorkerEntry(
+            admit.worker, admit.link, config, deadline_at, NaivePools(config.descriptor)
+        )
+        if admit.attachment > 1:
+            self._take_up(entry, hello, admit)
+        self.workers[admit.worker] = self._links[admit.link] = entry
+
+    def _take_up(self, entry: WorkerEntry, hello: Register, admit: AdmitWorker) -> None:
+        """The worker is back with what it states, and goes on with what is its own of that."""
+        held = hello.held
+        before = self.absent.pop(entry.id, None)
+        owned = {} if before is None else before.held
+        if held is not None:
+            entry.leaves = config_leaves(hello.config)
+            for slot in held.slots:
+                assert not slot.nodes, "multi-node tasks are not followed across returns"
+                entry.slots[slot.slot] = SlotEntry(
+                    entry.id, slot.slot, slot.variants, slot.variant, slot.claim
+                )
+                entry.pools.hold(slot.claim)
+            rows = zip(
+                read_u64(held.tasks),
+                read_u32(held.instances),
+                read_u32(held.task_slots),
+                held.running,
+                strict=True,
+            )
+            allowed = {
+                (task, ready.instance): ready
+                for ready in admit.kept
+                for first, count in ready.runs
+                for task in range(first, first + count)
+            }
+            for number, instance, slot, runs in rows:
+                task = owned.get(number)
+                ready = allowed.get((number, instance))
+                if task is None or task.instance != instance or ready is None:
+                    entry.doomed.add(number)
+                    continue
+                task.variants, task.priority = ready.variants, ready.priority
+                # The end of a second one in the same slot is held back for a moment.
+                taken = any(other.slot == slot for other in entry.held.values())
+                task.slot, task.asked_back = slot if runs and not taken else 0, 0
+                if task.slot:
+                    entry.last[slot] = task
+                entry.held[number] = task
+        self._dropped = {n: t.instance for n, t in owned.items() if n not in entry.held}
+        for number in self._dropped:
+            if self.tasks.get(number) is owned[number]:
+                del self.tasks[number]
+
+    def _expect(self, expected: ExpectWorker) -> None:
+        """A worker of the journal; what it has nobody has announced here."""
+        config = expected.config
+        pools = NaivePools(config.descriptor)
+        entry = self.absent[expected.worker] = WorkerEntry(expected.worker, 0, config, inf, pools)
+        for number, instance in zip(
+            read_u64(expected.tasks), read_u32(expected.instances), strict=True
+        ):
+            task = TaskEntry(number, (), 0, instance, 0.0, expected.worker)
+            self.tasks[number] = entry.held[number] = task
+            self._instances[number] = instance
+
+    def _miss(self, number: int) -> None:
+        """The worker has no connection."""
+        if number not in self.absent:
+            worker = self.absent[number] = self.workers.pop(number)
+            del self._links[worker.link]
 
     # --- what a worker says
 
@@ -147,12 +225,19 @@ class Ledger:
                 pass
 
     def _learn(self, worker: WorkerEntry, fact) -> None:
+        if isinstance(fact, Ended | Bounced):
+            worker.doomed.difference_update(read_u64(fact.tasks))
         match fact:
             case Started():
                 columns = read_u64(fact.tasks), read_u32(fact.instances), read_u32(fact.slots)
                 for number, instance, slot in zip(*columns, strict=True):
                     task = self._mine(worker, number, instance)
                     if task is not None:
+                        # The end of the one before may be held back for a moment.
+                        before = worker.last.get(slot, task)
+                        if before is not task and before.slot == slot:
+                            before.slot = 0
+                        worker.last[slot] = task
                         task.slot, task.asked_back = slot, 0
             case Ended():
                 rows = zip(read_u64(fact.tasks), read_u32(fact.instances), strict=True)
@@ -222,12 +307,18 @@ class Ledger:
                     self._opened.pop(link, None)
                     worker = self._links.pop(link, None)
                     assert worker is None or worker.id not in self.workers, "closed but not gone"
+                case Fact(WorkerAbsent(worker)):
+                    self._miss(worker)
+                case Fact(TasksDropped(_, tasks)):
+                    assert dict(tasks) == self._dropped, (tasks, self._dropped)
+                    self._dropped = {}
                 case Fact(WorkerGone(worker, _, running, shipped)):
                     self._forget(worker, running, shipped)
                 case Fact(NodeLost(task, instance, worker)):
                     self._shrink(task, instance, worker)
                 case _:
                     pass
+        assert not self._dropped, ("not given back", self._dropped)
         for slot in sorted(self.granted, key=lambda slot: slot.number):
             worker = self.workers[slot.worker]
             if not slot.gang:
@@ -236,6 +327,9 @@ class Ledger:
 
     def _order(self, worker: WorkerEntry, message, now: float) -> None:
         match message:
+            case Registered(keep=keep):
+                doomed = worker.doomed & set(read_u64(keep))
+                assert not doomed, ("may go on with what is not its own", doomed)
             case DefineClass(number, variants):
                 assert number not in worker.classes, ("class defined twice", number)
                 worker.classes[number] = variants
@@ -334,7 +428,7 @@ class Ledger:
 
     def _forget(self, number: int, running, shipped) -> None:
         """The worker is gone: what it had is nobody's now, and all of it has been named."""
-        worker = self.workers.pop(number, None)
+        worker = self.absent.pop(number, None) or self.workers.pop(number, None)
         if worker is None:
             assert not (running or shipped), (number, running, shipped)
             return
@@ -348,7 +442,8 @@ class Ledger:
                 task,
                 instance,
             )
-            del self.tasks[task.id]
+            if self.tasks.get(task.id) is task:
+                del self.tasks[task.id]
         assert not named, ("gave back what it had not", number, named)
         for slot in worker.slots.values():
             for member in slot.gang:
@@ -390,3 +485,8 @@ class Ledger:
             assert 0 <= fresh.free_amount(pool.resource) <= pool.size
             if pool.groups:
                 assert max(fresh.used[pool.resource].values()) <= UNIT
+
+
+def config_leaves(config: WorkerConfig) -> bool:
+    """Whether such a worker is back only to finish what runs there."""
+    return config.on_server_lost is OnServerLost.FINISH_RUNNING

@@ -33,7 +33,9 @@ def join_group(cluster, group):
     number = len(cluster.workers) + 1
     cluster.workers[number] = None
     config = WorkerConfig("node", "node", "/tmp", group, pools(4))
-    cluster.machine.handle(LinkOpened(number, Register(config, b"key")), cluster.now())
+    cluster.machine.handle(
+        LinkOpened(number, Register(config, b"key of %d" % number)), cluster.now()
+    )
     admit = AdmitWorker(number, number, 1, config, "uid", b"", None)
     cluster.machine.handle(admit, cluster.now())
 

@@ -7,18 +7,26 @@ import pytest
 from scheduling_cluster import CONTENT, Cluster, ended_fact, needs
 
 from hqtrio.messages.columns import f64, u32, u64
-from hqtrio.messages.scheduling import BodiesDone, Receipt, TasksReported, WorkerGone
+from hqtrio.messages.scheduling import (
+    BodiesDone,
+    Receipt,
+    TasksReported,
+    WorkerBusy,
+    WorkerGone,
+)
 from hqtrio.messages.worker import (
     Bounced,
     Closed,
     Ended,
     Goodbye,
     Heartbeat,
+    Overview,
     Register,
     Report,
     Retracted,
     Started,
 )
+from hqtrio.model.load import DeviceLoad, NodeLoad
 from hqtrio.model.resources import UNIT, Descriptor, Link, Pool
 from hqtrio.model.worker import LossReason, WorkerConfig
 from hqtrio.scheduling.events import Fact, LinkOpened, Shipped
@@ -352,3 +360,32 @@ def test_a_class_with_time_request_is_not_sent_again_where_it_came_too_late():
     other = cluster.join(1)
     cluster.settle()
     assert [t for t, _ in other.ran] == [task]
+
+
+def test_how_busy_a_node_is_reaches_the_job_book():
+    cluster = Cluster()
+    worker = cluster.join(2)
+    load = NodeLoad((12.5, 0.0), 1 << 30, 1 << 29, nvidia=(DeviceLoad("0", 1.0, 2.0),))
+    cluster.say(worker, Heartbeat(), Overview(load))
+    assert cluster.facts[-1] == WorkerBusy(worker.id, load)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        NodeLoad((float("nan"),), 1, 1),
+        NodeLoad((float("inf"),), 1, 1),
+        NodeLoad((-1.0,), 1, 1),
+        NodeLoad((0.0,) * 20_000, 1, 1),
+        NodeLoad((), -1, 0),
+        NodeLoad((), 1, 1, received_bytes=1 << 64),
+        NodeLoad((), 1, 1, amd=(DeviceLoad("0", float("nan"), 0.0),)),
+        NodeLoad((), 1, 1, nvidia=(DeviceLoad("0" * 5000, 0.0, 0.0),)),
+    ],
+)
+def test_a_load_that_nobody_could_have_measured_ends_the_connection(load):
+    cluster = Cluster()
+    worker = cluster.join(2)
+    cluster.say(worker, Overview(load))
+    assert "the load of a node" in worker.closed or "the name of a GPU" in worker.closed
+    assert not any(isinstance(fact, WorkerBusy) for fact in cluster.facts)

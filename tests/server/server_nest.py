@@ -125,7 +125,7 @@ class Nest:
 
 
 @asynccontextmanager
-async def open_nest(*, journal=None, idle_timeout_s=None):
+async def open_nest(*, journal=None, idle_timeout_s=None, **more):
     asked = trio.Event()
     async with (
         open_cores(
@@ -133,6 +133,7 @@ async def open_nest(*, journal=None, idle_timeout_s=None):
             journal=journal or NoJournal(),
             idle_timeout_s=idle_timeout_s,
             stop=asked.set,
+            **more,
         ) as (server, scheduler),
         trio.open_nursery() as nursery,
     ):

@@ -24,10 +24,12 @@ from hqtrio.jobs.effects import (
     StopServer,
 )
 from hqtrio.jobs.machine import JobBook
+from hqtrio.jobs.replay import Replay
 from hqtrio.messages.client import Call, Said, ServerDetails
 from hqtrio.messages.records import Record, TasksShipped, TasksTakenBack
-from hqtrio.messages.worker import FromWorker, Heartbeat, Register
+from hqtrio.messages.worker import FromWorker, Heartbeat, Pulse, Register
 from hqtrio.model.worker import LossReason
+from hqtrio.scheduling.absence import Grace
 from hqtrio.scheduling.events import (
     CloseLink,
     Fact,
@@ -41,6 +43,8 @@ from hqtrio.scheduling.events import (
 
 REGISTRATION_S: Final = 15.0
 DURABLE_S: Final = (0.0002, 0.02)  # until a group of records is on the disk
+GRACE: Final = Grace(3.0, 12.0)
+RESUMED_S: Final = 20.0
 ROUND_S: Final = (0.0001, 0.002)
 
 
@@ -72,6 +76,8 @@ class Proxy:
             return
         if self._registered:
             said = tuple(m for m in messages if not isinstance(m, Heartbeat))
+            if len(said) < len(messages):
+                self.send((Pulse(),))
             if said:
                 self._server.scheduling_core.put(WorkerSaid(self.link, said))
         else:
@@ -130,11 +136,14 @@ class Session:
 class Server:
     """Both cores, a journal that keeps nothing but says when it is durable, and all edges."""
 
-    def __init__(self, world: Surroundings, name: str) -> None:
+    def __init__(self, world: Surroundings, name: str, journal: Sequence[Record] = ()) -> None:
         self.world = world
         details = ServerDetails(name, "host", 1, "host", 2, "0", 1, 0.0)
-        self.book = JobBook(name, name.encode(), details)
-        self.scheduling = RecordedScheduling()
+        replay = Replay(name)
+        for record in journal:
+            replay.apply(record)
+        self.book = JobBook(name, name.encode(), details, replayed=replay if journal else None)
+        self.scheduling = RecordedScheduling(grace=GRACE)
         self.proxies: dict[int, Proxy] = {}
         self._sessions: dict[int, Session] = {}
         self._links, self._numbers = count(1), count(1)
@@ -145,6 +154,10 @@ class Server:
         self.scheduling_core = Core(
             world.timeline, self._turn_scheduling, self.scheduling.next_deadline, world.lag
         )
+
+    def begin(self) -> None:
+        """Its first words; workers of the journal have a while to come back."""
+        self._perform(self.book.begin(self.world.timeline.instant(), RESUMED_S))
 
     # --- edges
 
@@ -201,6 +214,9 @@ class Server:
         if book.next_deadline() <= now.monotonic:
             effects += book.tick(now)
         effects += book.end_batch(now)
+        self._perform(effects)
+
+    def _perform(self, effects: Sequence[Any]) -> None:
         records = [r for e in effects if isinstance(e, Append) for r in e.records]
         group = self._append(records) if records else self._groups
         commands: list[Any] = []
@@ -275,7 +291,8 @@ class Server:
 
     def _close_link(self, link: int, reason: str) -> None:
         """The machine has closed a link: the workers here are honest, so only for good reasons."""
-        assert reason == "did not end in time after being told", reason
+        good = ("did not end in time after being told", "the worker has a later connection")
+        assert reason in good, reason
         proxy = self.proxies.pop(link, None)
         if proxy is not None:
             proxy.close()

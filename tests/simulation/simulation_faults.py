@@ -37,6 +37,7 @@ class Faults:
     stall: float = inf  # the server's loop stands still
     session: float = inf  # a client's session breaks
     rebirth: float = inf  # another server, which knows nothing, takes over
+    restart: float = inf  # the server is killed, and goes on from its journal
 
 
 NO_FAULTS: Final = Faults()
@@ -59,6 +60,7 @@ class World(Protocol):
     def note(self, *what: object) -> None: ...
     def join(self) -> WorkerProcess: ...
     def replace_server(self) -> None: ...
+    def restart_server(self) -> None: ...
 
 
 class FaultMaker:
@@ -142,3 +144,6 @@ class FaultMaker:
 
     def _rebirth(self) -> None:
         self._world.replace_server()
+
+    def _restart(self) -> None:
+        self._world.restart_server()

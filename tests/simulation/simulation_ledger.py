@@ -133,7 +133,7 @@ class Ledger:
             case TasksRequeued():
                 self._requeue(record)
             case WorkerConnected(worker):
-                assert worker not in self.workers
+                assert self.workers.get(worker) is None, f"worker {worker} is gone"
                 self.workers[worker] = None
             case WorkerLost(worker, reason):
                 assert self.workers[worker] is None, f"worker {worker} is lost twice"

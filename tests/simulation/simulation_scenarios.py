@@ -61,6 +61,18 @@ def everything(submits: int, tasks: int, cancels: int = 0):
     return story
 
 
+def submits(count: int, tasks: int):
+    """Clients submit and watch, and let everything run."""
+
+    def story(cluster: Cluster) -> None:
+        cluster.customer()
+        for _ in range(count):
+            delay_s = cluster.rng.uniform(0, cluster.scenario.faults.until_s)
+            cluster.timeline.after(delay_s, _submit, cluster, tasks)
+
+    return story
+
+
 def _submit(cluster: Cluster, tasks: int) -> None:
     rng, author = cluster.rng, cluster.author()
     customer = rng.choice(cluster.customers)
@@ -233,6 +245,41 @@ SCENARIOS: Final = {
             everything(30, 120, cancels=4),
             Mix(kinds=MIXED_KINDS, cpus=(1.0, 2.0)),
             Faults(until_s=40.0, rebirth=12.0, cut=6.0, join=4.0, suspension=10.0),
+            check_every=10,
+        ),
+        Scenario(
+            "lost_connections",
+            Nodes(5, sockets=(4, 4)),
+            submits(25, 150),
+            Mix(mean_s=(0.02, 0.3, 3.0), cpus=(1.0, 2.0, 0.5), priorities=(0, 0, 4)),
+            Faults(until_s=30.0, cut=0.7, clog=4.0, session=6.0),
+            check_every=10,
+        ),
+        Scenario(
+            "killed_server",
+            Nodes(5, sockets=(4, 4)),
+            submits(25, 150),
+            Mix(mean_s=(0.02, 0.3, 3.0), cpus=(1.0, 2.0, 0.5), priorities=(0, 0, 4)),
+            Faults(until_s=30.0, restart=4.0, cut=3.0),
+            check_every=10,
+        ),
+        Scenario(
+            "killed_server_in_chaos",
+            Nodes(6, sockets=(4,), policies=ANY_POLICY),
+            everything(20, 120, cancels=8),
+            Mix(kinds=MIXED_KINDS, cpus=(1.0, 2.0), priorities=(0, 3), crash_limits=(0, 1, 5, -1)),
+            Faults(
+                until_s=40.0,
+                restart=6.0,
+                death=8.0,
+                power=15.0,
+                suspension=9.0,
+                launcher_death=8.0,
+                cut=4.0,
+                clog=5.0,
+                join=2.0,
+                stall=9.0,
+            ),
             check_every=10,
         ),
         Scenario("zero_cost", Nodes(4, zero_cost=True), one_array(100_000), check_every=200),

@@ -24,6 +24,9 @@ RUNS = {
     "cancel_storm": (1, 2),
     "short_lived_workers": (1, 2),
     "another_server": (1, 2),
+    "lost_connections": (1,),
+    "killed_server": (1,),
+    "killed_server_in_chaos": (1, 2, 3),
 }
 
 
@@ -33,7 +36,10 @@ RUNS = {
 def test_everything_ends_and_nothing_is_left(name: str, seed: int) -> None:
     _, figures = simulate(SCENARIOS[name], seed)
     assert figures.tasks or figures.starts
-    if SCENARIOS[name].faults.until_s:
+    if name in ("lost_connections", "killed_server"):
+        assert figures.faults
+        assert not figures.losses and figures.starts == figures.tasks, "it costs nothing"
+    elif SCENARIOS[name].faults.until_s:
         assert figures.faults and figures.losses
     else:
         assert figures.states == {"FINISHED": figures.tasks}

@@ -19,16 +19,18 @@ from hqtrio.messages.worker import (
     FromWorker,
     Goodbye,
     Heartbeat,
+    Overview,
     Register,
     Registered,
     Report,
     Stop,
     ToWorker,
 )
+from hqtrio.model.load import NodeLoad
 from hqtrio.model.worker import LossReason, OnServerLost, WorkerConfig
 from hqtrio.net.connection import Connection, ConnectionEnded
 from hqtrio.net.memory import memory_pair
-from hqtrio.worker.events import Event, Exit, StopAsked
+from hqtrio.worker.events import Event, Exit, Sampled, StopAsked
 from hqtrio.worker.machine import WorkerMachine
 from hqtrio.worker.orders import LauncherReady, LauncherSaid, Order, RunTasks, SignalTasks, TaskRan
 
@@ -172,6 +174,19 @@ async def test_an_idle_worker_says_that_it_is_alive(start, autojump_clock):
     began = trio.current_time()
     assert await connection.receive() == [Heartbeat()]
     assert trio.current_time() - began == pytest.approx(8.0)
+    running.mailbox.tell(StopAsked("test"))
+    await running.over.wait()
+
+
+async def test_of_overviews_that_could_not_be_sent_only_the_newest_is(start, autojump_clock):
+    running = start()
+    connection = await register(running)
+    for share in range(10_000):
+        await running.mailbox.put(Sampled(NodeLoad((float(share),), 2, 1)))
+    said: list[FromWorker] = []
+    while not said or said[-1] != Overview(NodeLoad((9999.0,), 2, 1)):
+        said += [m for m in await connection.receive() if not isinstance(m, Heartbeat)]
+    assert all(isinstance(m, Overview) for m in said) and len(said) < 10_000
     running.mailbox.tell(StopAsked("test"))
     await running.over.wait()
 

@@ -134,6 +134,7 @@ class Bench:
         joined: bool = True,
         site: Site = SITE,
         grace_s: float = GRACE_S,
+        reconnect_timeout_s: float | None = None,
         **config: object,
     ) -> None:
         settings = {name: getattr(CONFIG, name) for name in CONFIG.__struct_fields__}
@@ -143,6 +144,7 @@ class Bench:
             worker_key=b"key",
             launchers=launchers,
             grace_s=grace_s,
+            reconnect_timeout_s=reconnect_timeout_s,
         )
         self.at = at
         self.told = Told()

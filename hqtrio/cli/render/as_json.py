@@ -66,6 +66,7 @@ class JsonRenderer:
                 "pid": details.pid,
                 "start_date": rfc3339(details.start_date),
                 "journal_path": details.journal_path,
+                **({"trouble": details.trouble} if details.trouble else {}),
             }
         )
 

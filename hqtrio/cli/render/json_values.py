@@ -13,6 +13,7 @@ from hqtrio.cli.render.wording import (
     total,
 )
 from hqtrio.client.views import Task, resolve
+from hqtrio.journal.event_values import load_json
 from hqtrio.messages.client import (
     AmountCondition,
     Condition,
@@ -50,7 +51,7 @@ def worker_json(row: WorkerRow, *, with_runtime: bool) -> Json:
     """A worker; what it has to do only on demand."""
     config = row.config
     manager = _MANAGERS.get(config.manager)
-    return {
+    value: Json = {
         "id": row.id,
         "configuration": {
             "heartbeat_interval": config.heartbeat_s,
@@ -75,6 +76,9 @@ def worker_json(row: WorkerRow, *, with_runtime: bool) -> Json:
         "started": rfc3339(row.started_at),
         "ended": None if row.ended_at is None else {"at": rfc3339(row.ended_at)},
     }
+    if with_runtime and row.load is not None:
+        value["hw-state"] = {"state": load_json(row.load, row.load_at)}
+    return value
 
 
 def _runtime(row: WorkerRow) -> Json | None:

@@ -21,6 +21,11 @@ from hqtrio.units import format_elapsed
 NAME_CHARACTERS_MAX: Final = 50
 
 
+def _journal(details: ServerDetails) -> str:
+    path = details.journal_path or ""
+    return f"{path} (degraded: {details.trouble})" if details.trouble else path
+
+
 class TableRenderer:
     """Prints for people; scripts that read tables rely on their shapes all the same."""
 
@@ -44,7 +49,7 @@ class TableRenderer:
             ("Version", details.version),
             ("Pid", str(details.pid)),
             ("Start date", date(details.start_date)),
-            ("Journal path", details.journal_path or ""),
+            ("Journal path", _journal(details)),
         ]
         self._vertical([("Server directory", details.server_dir), *rows] if started else rows)
 

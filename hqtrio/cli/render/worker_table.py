@@ -8,7 +8,8 @@ from hqtrio.cli.render.frame import GREEN, RED, Cell
 from hqtrio.cli.render.wording import optional_duration, rfc3339, summary, worker_state
 from hqtrio.ids import format_task
 from hqtrio.messages.client import WorkerRow
-from hqtrio.units import format_duration
+from hqtrio.model.load import NodeLoad
+from hqtrio.units import format_bytes, format_duration
 
 COLUMNS: Final = ("ID", "State", "Hostname", "Resources", "Manager", "Manager Job ID")
 
@@ -56,7 +57,28 @@ def rows(row: WorkerRow, *, with_runtime: bool) -> list[tuple[str, Cell | str]]:
     ]
     if with_runtime and row.reason is None:
         table.append(("Runtime Info", _runtime(row)))
+    if with_runtime and row.load is not None:
+        table.append(("Load", _load(row.load, row.load_at)))
     return table
+
+
+def _load(load: NodeLoad, at: float) -> str:
+    """One line for each kind of thing that can be busy."""
+    cpus = sum(load.cpus) / len(load.cpus) if load.cpus else 0.0
+    used = load.memory_bytes - load.free_bytes
+    received, sent = format_bytes(load.received_bytes), format_bytes(load.sent_bytes)
+    gpus = [
+        f"gpu {gpu.id}: {gpu.processor:.1f} %, memory: {gpu.memory:.1f} %"
+        for gpu in (*(load.nvidia or ()), *(load.amd or ()))
+    ]
+    lines = [
+        f"cpus: {cpus:.1f} %",
+        f"memory: {format_bytes(used)} of {format_bytes(load.memory_bytes)}",
+        f"network: {received} received, {sent} sent",
+        *gpus,
+        f"told: {rfc3339(at)}",
+    ]
+    return "\n".join(lines)
 
 
 def _runtime(row: WorkerRow) -> str:

@@ -1,0 +1,232 @@
+"""A journal without what nobody needs any more: `survey` it, then write what `kept` gives.
+
+Kept are the records of live jobs, of the workers that these or nobody's end speak of, and of the
+servers; records about many tasks are filtered row by row. Ids that are no longer spoken of stay
+used. Both passes see the same records in the same order; memory goes with the live jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeVar
+
+from msgspec.structs import replace
+
+from hqtrio.ids import job_of
+from hqtrio.messages.columns import read_u32, read_u64, u32, u64
+from hqtrio.messages.records import (
+    IdsUsed,
+    InstancesRaised,
+    JobCancelled,
+    JobClosed,
+    JobCompleted,
+    JobOpened,
+    JobsForgotten,
+    NodeDropped,
+    Record,
+    ServerStarted,
+    ServerStopped,
+    SubmitBegun,
+    SubmitCommitted,
+    SubmitContinued,
+    SubmitDropped,
+    TasksEnded,
+    TasksRepeated,
+    TasksRequeued,
+    TasksShipped,
+    TasksStarted,
+    TasksTakenBack,
+    VariantsChosen,
+    WorkerConnected,
+    WorkerLost,
+    WorkerStopping,
+    WorkerTold,
+)
+
+_WIDTHS: Final = {
+    "tasks": 8, "instances": 4, "states": 1, "started": 8, "ended": 8, "cpu_s": 4, "peak_kib": 4,
+    "crashes": 4, "tries": 4, "at": 8, "firsts": 8, "counts": 4,
+}  # fmt: skip
+
+T = TypeVar(
+    "T", TasksStarted, TasksEnded, TasksRequeued, TasksRepeated, TasksShipped, TasksTakenBack
+)
+
+
+def compacted(survey: Survey, records: Iterable[Record]) -> Iterator[Record]:
+    """What must be kept of the records that were surveyed, and which ids they have used."""
+    yield IdsUsed(survey.jobs, survey.workers, survey.submissions)
+    for record in records:
+        if (left := survey.keeps(record)) is not None:
+            yield left
+
+
+class Survey:
+    """What a first pass over the records finds out."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.jobs = self.workers = self.submissions = 0
+        self._live: set[int] = set()
+        self._needed: set[int] = set()
+        self._speaking: dict[int, set[int]] = {}  # workers that tasks of a live job were on
+        self._open: set[int] = set()  # submissions that may still be committed
+        self._groups: dict[int, list[int]] = {}  # committed submissions of each live job
+        self._committed: set[int] = set()  # the same, of all
+        for record in records:
+            self._see(record)
+        for workers in self._speaking.values():
+            self._needed |= workers
+        self._committed = {group for groups in self._groups.values() for group in groups}
+
+    def _see(self, record: Record) -> None:
+        match record:
+            case JobOpened(job):
+                self._begin(job)
+            case SubmitBegun(submission):
+                self.submissions = max(self.submissions, submission)
+                self._open.add(submission)
+            case SubmitCommitted(submission, job):
+                self._open.discard(submission)
+                self._begin(job)
+                self._groups.setdefault(job, []).append(submission)
+            case SubmitDropped(submission):
+                self._open.discard(submission)
+            case ServerStarted():
+                self._open.clear()
+            case JobCompleted(job):
+                self._end(job)
+            case JobsForgotten(jobs):
+                for job in jobs:
+                    self._end(job)
+            case WorkerConnected(worker):
+                self.workers = max(self.workers, worker)
+                self._needed.add(worker)
+            case WorkerLost(worker):
+                self._needed.discard(worker)
+            case IdsUsed(jobs, workers, submissions):
+                self.jobs, self.workers = max(self.jobs, jobs), max(self.workers, workers)
+                self.submissions = max(self.submissions, submissions)
+            case TasksStarted(worker, tasks, gangs=gangs) | TasksEnded(
+                worker, tasks=tasks, gangs=gangs
+            ):
+                self._speak(worker, read_u64(tasks))
+                for task, nodes in gangs:
+                    for node in nodes:
+                        self._speak(node, (task,))
+            case TasksShipped(worker, firsts):
+                self._speak(worker, read_u64(firsts))
+            case NodeDropped(task, worker=worker):
+                self._speak(worker, (task,))
+            case _:
+                pass  # tells of what another record has begun
+
+    def _begin(self, job: int) -> None:
+        self.jobs = max(self.jobs, job)
+        self._live.add(job)
+
+    def _end(self, job: int) -> None:
+        self._live.discard(job)
+        self._speaking.pop(job, None)
+        self._groups.pop(job, None)
+
+    def _speak(self, worker: int, tasks: Iterable[int]) -> None:
+        for job in {job_of(task) for task in tasks}:
+            if job in self._live:
+                self._speaking.setdefault(job, set()).add(worker)
+
+    # --- what the second pass asks
+
+    def is_live(self, task: int) -> bool:
+        return job_of(task) in self._live
+
+    def keeps(self, record: Record) -> Record | None:
+        """The record, what is left of it, or None."""
+        match record:
+            case JobOpened(job) | JobClosed(job) | JobCancelled(job) | JobCompleted(job):
+                return record if job in self._live else None
+            case JobsForgotten() | SubmitDropped() | IdsUsed():
+                return None
+            case SubmitBegun(submission) | SubmitContinued(submission):
+                known = submission in self._committed or submission in self._open
+                return record if known else None
+            case SubmitCommitted(submission):
+                return record if submission in self._committed else None
+            case (
+                WorkerConnected(worker) | WorkerStopping(worker) | WorkerLost(worker)
+                | WorkerTold(worker)
+            ):  # fmt: skip
+                return record if worker in self._needed else None
+            case NodeDropped(task):
+                return record if self.is_live(task) else None
+            case VariantsChosen(tasks):
+                chosen = tuple(row for row in tasks if self.is_live(row[0]))
+                return VariantsChosen(chosen) if chosen else None
+            case TasksEnded():
+                return self._ended(record)
+            case TasksStarted():
+                begun = self._rows(record, read_u64(record.tasks))
+                return begun and replace(begun, gangs=self._gangs(record.gangs))
+            case TasksRepeated():
+                numbers = read_u64(record.tasks)
+                again = self._rows(record, numbers)
+                return again and replace(again, errors=self._errors(numbers, record.errors))
+            case TasksRequeued():
+                return self._rows(record, read_u64(record.tasks))
+            case TasksTakenBack():
+                return self._rows(record, read_u64(record.tasks))
+            case TasksShipped():
+                return self._rows(record, read_u64(record.firsts))
+            case ServerStarted() | ServerStopped() | InstancesRaised():
+                return record
+
+    def _ended(self, record: TasksEnded) -> TasksEnded | None:
+        tasks = read_u64(record.tasks)
+        runs = [
+            run
+            for run in zip(
+                read_u64(record.aborted_firsts), read_u32(record.aborted_counts), strict=True
+            )
+            if self.is_live(run[0])
+        ]
+        swept = tuple(job for job in record.swept if job in self._live)
+        if not runs and not swept and not any(map(self.is_live, tasks)):
+            return None
+        return replace(
+            _cut(record, [row for row, task in enumerate(tasks) if self.is_live(task)]),
+            errors=self._errors(tasks, record.errors),
+            gangs=self._gangs(record.gangs),
+            aborted_firsts=u64(first for first, _ in runs),
+            aborted_counts=u32(count for _, count in runs),
+            swept=swept,
+        )
+
+    def _rows(self, record: T, tasks: Iterable[int]) -> T | None:
+        rows = [row for row, task in enumerate(tasks) if self.is_live(task)]
+        return _cut(record, rows) if rows else None
+
+    def _gangs(
+        self, gangs: tuple[tuple[int, tuple[int, ...]], ...]
+    ) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        return tuple(gang for gang in gangs if self.is_live(gang[0]))
+
+    def _errors(
+        self, tasks: Sequence[int], errors: tuple[tuple[int, str], ...]
+    ) -> tuple[tuple[int, str], ...]:
+        """The texts of rows that are left, under the numbers that these have then."""
+        if not errors:
+            return ()
+        rows = (row for row, task in enumerate(tasks) if self.is_live(task))
+        left = {row: new for new, row in enumerate(rows)}
+        return tuple((left[row], text) for row, text in errors if row in left)
+
+
+def _cut(record: T, rows: Sequence[int]) -> T:
+    """The record with these of its rows only."""
+    columns: dict[str, bytes] = {}
+    for name in record.__struct_fields__:
+        width, column = _WIDTHS.get(name), getattr(record, name)
+        if width is not None and isinstance(column, bytes):
+            if len(column) == width * len(rows):
+                return record  # all of them
+            columns[name] = b"".join(column[row * width : (row + 1) * width] for row in rows)
+    return replace(record, **columns)

@@ -1,0 +1,56 @@
+"""A job book that is restarted again and again, against the naive model of one."""
+
+import test_job_book_oracle as oracle
+from hypothesis import settings
+from hypothesis.stateful import rule
+from restart_story import RestartStory
+
+from hqtrio.model.task import NEVER_RESTART, TaskState
+
+
+class RestartsAgainstOracle(oracle.JobBookAgainstOracle):
+    def __init__(self) -> None:
+        super().__init__()
+        self.story = RestartStory()
+
+    def drop_complete(self) -> None:
+        """Jobs that are complete are gone."""
+        self.jobs = {n: job for n, job in self.jobs.items() if job.is_open or job.active()}
+
+    @rule()
+    def kill(self):
+        self.story.kill()
+        self.drop_complete()
+
+    @rule()
+    def stop(self):
+        self.story.stop()
+        running: dict[int, list[tuple[oracle.OracleJob, int]]] = {}
+        for job in self.jobs.values():
+            for number, task in job.tasks.items():
+                if task.state == TaskState.RUNNING:
+                    running.setdefault(task.workers[0], []).append((job, number))
+        for rows in running.values():
+            for job, number in rows:
+                if job.tasks[number].state == TaskState.RUNNING:
+                    job.void(number, ran=True, crashed=False)
+        self.live.clear()
+        self.drop_complete()
+
+    @rule()
+    def tear(self):
+        self.story.tear()
+        for job in self.jobs.values():
+            for number, task in job.tasks.items():
+                if task.state == TaskState.RUNNING and task.limit == NEVER_RESTART:
+                    job.fail(number)
+            for task in job.active():
+                task.state, task.instance = TaskState.WAITING, task.instance + 1
+                task.workers, task.is_gang = (), False
+        self.drop_complete()
+
+
+TestRestartsAgainstOracle = RestartsAgainstOracle.TestCase
+TestRestartsAgainstOracle.settings = settings(
+    max_examples=30, stateful_step_count=40, deadline=None
+)
