@@ -80,7 +80,9 @@ TAGS = {
 }
 
 
-TAGS["AnyRequest"] = f"{TAGS['Request']} DebugDump 20 StreamEvents 26 FlushJournal 27 PruneJournal 28"
+TAGS["AnyRequest"] = (
+    f"{TAGS['Request']} DebugDump 20 StreamEvents 26 FlushJournal 27 PruneJournal 28"
+)
 
 
 @pytest.mark.parametrize("union", TAGS)
