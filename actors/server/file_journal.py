@@ -105,16 +105,9 @@ class FileJournal:
 
     def past(self) -> Past:
         """Everything written so far, to be read from the file at leisure."""
-        return Past(self._bodies(self._thread.size), in_order=True, in_file=True)
-
-    def _bodies(self, size: int) -> Iterator[bytes]:
-        disk = Disk()
-        fd = disk.open(self.path)
-        try:
-            for frame in Reading(chunks_of(disk, fd, 0, size)).frames():
-                yield frame.body
-        finally:
-            disk.close(fd)
+        bodies = _bodies(*self._thread.open_past())
+        next(bodies)  # from here on it closes its file, whether anybody reads it or not
+        return Past(bodies, in_order=True, in_file=True)
 
     async def append(self, records: Sequence[Record]) -> int:
         self._groups = group = self._groups + 1
@@ -179,3 +172,14 @@ async def open_file_journal(opened: Opened, disk: Disk | None = None) -> AsyncIt
         finally:
             await journal.finish()
             nursery.cancel_scope.cancel()
+
+
+def _bodies(fd: int, size: int) -> Iterator[bytes]:
+    """After an empty one, the bodies of the file's frames; closes it at its own end."""
+    disk = Disk()
+    try:
+        yield b""
+        for frame in Reading(chunks_of(disk, fd, 0, size)).frames():
+            yield frame.body
+    finally:
+        disk.close(fd)

@@ -38,6 +38,7 @@ class JournalThread:
     def __init__(self, opened: Opened, disk: Disk, on_progress: Callable[[], None]) -> None:
         self._path, self._disk, self._on_progress = str(opened.path), disk, on_progress
         self._fd, self._size = opened.fd, opened.size
+        self._place = threading.Lock()  # over which file it is and how long
         self._synced = opened.size  # this much of the file is on the disk
         self._tail: list[bytes] = []  # what follows it
         self._must_rewrite = False
@@ -66,6 +67,14 @@ class JournalThread:
     def size(self) -> int:
         """How long the file is."""
         return self._size
+
+    def open_past(self) -> tuple[int, int]:
+        """A descriptor of the file as it is now, which is the caller's to close, and its length.
+
+        A prune may put another file in its place at any moment; this one stays readable.
+        """
+        with self._place:
+            return os.dup(self._fd), self._size
 
     def put(self, group: int, data: bytes) -> None:
         """`data` will be written behind everything put before."""
@@ -226,8 +235,9 @@ class JournalThread:
         if found is not None and found != self._disk.identity_of(self._fd):
             raise Superseded(f"another server has taken over journal `{self._path}`")
         self._disk.rename(temporary, self._path)
-        old, self._fd = self._fd, fd
-        self._size = size
+        with self._place:
+            old, self._fd = self._fd, fd
+            self._size = size
         self._disk.close(old)
         self._disk.sync_directory(self._path)
 

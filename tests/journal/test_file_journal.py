@@ -293,3 +293,17 @@ async def test_pruning_leaves_what_is_appended_meanwhile_behind_what_is_kept(tmp
         IdsUsed(2, 0, 0), JobOpened(2, head, NOW), JobOpened(3, head, NOW), closed(2)
     ]  # fmt: skip
     assert sorted(os.listdir(tmp_path)) == ["journal", "journal.lock"]
+
+
+async def test_what_was_written_before_is_read_whole_although_a_prune_comes_between(tmp_path):
+    path = tmp_path / "journal"
+    head = JobHead("x" * 10_000, is_open=True)
+    async with a_journal(path) as journal:
+        await journal.append([JobOpened(1, head, NOW), JobOpened(2, head, NOW)])
+        await journal.append([JobCompleted(1, NOW)])
+        past = journal.past()
+        await journal.prune()
+        await journal.append([closed(2)])
+        before = len(b"".join(past.parts))
+        after = len(b"".join(journal.past().parts))
+    assert before > 20_000 > after > 10_000
