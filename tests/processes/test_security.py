@@ -64,7 +64,8 @@ NAN = float("nan")
 
 @pytest.fixture
 def cluster(cluster: Cluster) -> Cluster:
-    cluster.start_server("--host", "localhost")
+    # What a silent worker has is given to others after a second; the default is two minutes.
+    cluster.start_server("--host", "localhost", "--worker-grace", "1s")
     return cluster
 
 
