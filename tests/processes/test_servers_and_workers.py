@@ -129,7 +129,7 @@ def test_s3_05_idle_timeout(cluster):
 
 
 def test_s3_08_a_frozen_worker_is_lost_and_its_task_runs_elsewhere(cluster):
-    cluster.start_server()
+    cluster.start_server("--worker-grace", "1s")
     frozen = cluster.start_worker("--cpus", "1", "--heartbeat", "200ms", name="w1")
     job = cluster.submit("--", "sh", "-c", "test $HQ_INSTANCE_ID -gt 0 || sleep 1000")
     cluster.wait_counts(job, running=1)
