@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from subprocess import CalledProcessError
 from typing import Final
 
-import trio
-
+from actors.worker.programs import ask_program
 from hqtrio.errors import InputError
 from hqtrio.worker.allocations import pbs_remaining_s, slurm_remaining_s
 
@@ -61,18 +59,10 @@ async def ask_remaining(manager: Manager) -> float | None:
         case _:
             return None
     try:
-        with trio.fail_after(ANSWER_S):
-            done = await trio.run_process(words, capture_stdout=True, capture_stderr=True)
-        text = done.stdout.decode(errors="replace")
+        text = await ask_program(words, answer_s=ANSWER_S)
         if manager.name == "PBS":
             return pbs_remaining_s(text, manager.job_id)
         return slurm_remaining_s(text)
-    except trio.TooSlowError:
-        why = f"no answer within {ANSWER_S:g} s"
-    except CalledProcessError as error:
-        why = error.stderr.decode(errors="replace").strip() or f"exit code {error.returncode}"
-    except OSError as error:
-        why = error.strerror or str(error)
     except InputError as error:
         why = str(error)
     log.warning("%s: %s; this worker has no time limit", words[0], why)

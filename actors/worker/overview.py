@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from subprocess import CalledProcessError
 from typing import Final, TypeVar
 
 import msgspec
 import trio
 
 from actors.kit.mailbox import ActorStopped, Mailbox
+from actors.worker.programs import ask_program
 from hqtrio.errors import InputError
 from hqtrio.model.load import DeviceLoad, NodeLoad
 from hqtrio.model.resources import Descriptor
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FIRST_S: Final = 1.0  # a share of time needs some time to be a share of
 ANSWER_S: Final = 10.0  # for a program that asks the GPUs
+FIRST_S: Final = 1.0  # a share of time needs some time to be a share of
 
 
 async def watch_load(mailbox: Mailbox[Event], descriptor: Descriptor, interval_s: float) -> None:
@@ -111,17 +111,7 @@ class _Gpus:
     async def ask(self) -> tuple[DeviceLoad, ...] | None:
         """How busy they are, or None."""
         try:
-            with trio.fail_after(ANSWER_S):
-                done = await trio.run_process(
-                    self._command, capture_stdout=True, capture_stderr=True
-                )
-            return self._read(done.stdout.decode(errors="replace"))
-        except trio.TooSlowError:
-            why = f"no answer within {ANSWER_S:g} s"
-        except CalledProcessError as error:
-            why = error.stderr.decode(errors="replace").strip() or f"exit code {error.returncode}"
-        except OSError as error:
-            why = error.strerror or str(error)
+            return self._read(await ask_program(self._command, answer_s=ANSWER_S))
         except InputError as error:
             why = str(error)
         if not self._is_warned:

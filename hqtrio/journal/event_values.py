@@ -91,18 +91,23 @@ def configuration(config: WorkerConfig) -> Json:
 def _descriptor(descriptor: Descriptor) -> Json:
     return {
         "resources": [{"name": p.resource, "kind": _kind(p)} for p in descriptor.pools],
-        "coupling": {
-            "weights": [
-                {
-                    "resource1_idx": link.pool1,
-                    "group1_idx": link.group1,
-                    "resource2_idx": link.pool2,
-                    "group2_idx": link.group2,
-                    "weight": link.weight,
-                }
-                for link in descriptor.coupling
-            ]
-        },
+        "coupling": coupling_json(descriptor),
+    }
+
+
+def coupling_json(descriptor: Descriptor) -> Json:
+    """Which groups of its resources are near each other."""
+    return {
+        "weights": [
+            {
+                "resource1_idx": link.pool1,
+                "group1_idx": link.group1,
+                "resource2_idx": link.pool2,
+                "group2_idx": link.group2,
+                "weight": link.weight,
+            }
+            for link in descriptor.coupling
+        ]
     }
 
 

@@ -13,7 +13,7 @@ from hqtrio.cli.render.wording import (
     total,
 )
 from hqtrio.client.views import Task, resolve
-from hqtrio.journal.event_values import load_json
+from hqtrio.journal.event_values import coupling_json, load_json
 from hqtrio.messages.client import (
     AmountCondition,
     Condition,
@@ -99,18 +99,7 @@ def descriptor_json(descriptor: Descriptor) -> Json:
     """What a worker offers; amounts in steps of 1/10 000."""
     return {
         "resources": [_pool(pool) for pool in descriptor.pools],
-        "coupling": {
-            "weights": [
-                {
-                    "resource1_idx": link.pool1,
-                    "group1_idx": link.group1,
-                    "resource2_idx": link.pool2,
-                    "group2_idx": link.group2,
-                    "weight": link.weight,
-                }
-                for link in descriptor.coupling
-            ]
-        },
+        "coupling": coupling_json(descriptor),
     }
 
 
