@@ -14,7 +14,8 @@ from process_cluster import Cluster, lives, wait_until
 from hqtrio.cli.deploy import Host, read_host
 from hqtrio.errors import InputError
 
-DUMP = "import json, sys; print(json.dumps(sys.argv[1:]))"
+# One write: several of these share an output, and a print may write its line's end by itself.
+DUMP = "import json, os, sys; os.write(1, json.dumps(sys.argv[1:]).encode() + b'\\n')"
 
 
 class Ssh:
