@@ -17,6 +17,7 @@ from actors.server.journal import Journal
 from actors.server.links import SchedulerMail, ServerMail
 from actors.server.scheduler import Scheduler
 from actors.server.server import Server
+from actors.server.suspects import Suspects
 from hqtrio.jobs.machine import JobBook
 from hqtrio.jobs.replay import Replay
 from hqtrio.messages.client import ServerDetails
@@ -41,14 +42,16 @@ async def open_cores(
     history: bytes | None = None,
     replayed: Replay | None = None,
     is_deliberate: Callable[[], bool] = lambda: False,
+    suspects: Suspects | None = None,
 ) -> AsyncIterator[tuple[Mailbox[ServerMail], Mailbox[SchedulerMail]]]:
     """Server and scheduler; the scheduler, opened last, stops first.
 
     `stop` is called when a client asked for the server's end; if `is_deliberate` says so when the
     cores have stopped, the journal's last record does too. `history` and `replayed` are those of a
-    journal that existed before. Both boxes are bounded by
-    construction: edges and the scheduler `put`, so each holds at most the soft bound of them; the
-    cores `tell` each other at most twice per batch that they take.
+    journal that existed before, `suspects` what its servers have crashed over.
+
+    Both boxes are bounded by construction: edges and the scheduler `put`, so each holds at most the
+    soft bound of them; the cores `tell` each other at most twice per batch that they take.
     """
     server_box: Mailbox[ServerMail] = Mailbox("server")
     scheduler_box: Mailbox[SchedulerMail] = Mailbox("scheduler")
@@ -68,6 +71,7 @@ async def open_cores(
         wall=time.time,
         return_grace_s=grace.after_silence_s,
         past=past,
+        suspects=suspects,
     )
     scheduler = Scheduler(
         Scheduling(patience_s, grace),
@@ -75,6 +79,7 @@ async def open_cores(
         journal=journal,
         clock=time.perf_counter,
         wall=time.time,
+        suspects=suspects,
     )
     async with (
         open_actor(server.run, mailbox=server_box),

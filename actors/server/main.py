@@ -18,6 +18,7 @@ import trio
 
 from actors.server.client_session import ClientSessions
 from actors.server.cores import open_cores
+from actors.server.crash_files import crashes_noted, read_suspects
 from actors.server.degraded import Health
 from actors.server.endpoints import (
     ServerSettings,
@@ -125,6 +126,8 @@ async def run_server(
         if signals:
             process.enter_context(collections_kept_short())
             process.enter_context(stalls_measured(os.environ.get(STALL_LOG)))
+            history = b"" if kept is None else kept.opened.header.history
+            process.enter_context(crashes_noted(ports.instance, history))
         async with trio.open_nursery() as nursery:
             if received is not None:
                 nursery.start_soon(_obey_signals, received, ending)
@@ -174,6 +177,7 @@ async def _serve(
 ) -> None:
     """The nest, from the first accepted connection to the last word."""
     path = None if kept is None else str(kept.opened.path)
+    history = None if kept is None else kept.opened.header.history
     details, access = _describe(ports.access, ports.instance, path), ports.access
     async with (
         _open_kept(kept) as journal,
@@ -187,8 +191,9 @@ async def _serve(
             stop=partial(ending.end, deliberate=True),
             is_deliberate=lambda: ending.deliberate,
             past=journal.past if isinstance(journal, FileJournal) else None,
-            history=None if kept is None else kept.opened.header.history,
+            history=history,
             replayed=None if kept is None else kept.replayed,
+            suspects=None if history is None else read_suspects(settings.server_dir, history),
         ) as (server, scheduler),
         trio.open_nursery() as edges,
     ):

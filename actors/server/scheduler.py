@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -24,9 +25,10 @@ from actors.server.links import (
     ServerMail,
     WorkerOutbox,
 )
+from actors.server.suspects import Suspects, marks_of
 from hqtrio.messages.records import Record, TasksShipped, TasksTakenBack
 from hqtrio.messages.scheduling import FromScheduler
-from hqtrio.messages.worker import ServerStops
+from hqtrio.messages.worker import Rejected, ServerStops
 from hqtrio.now import Now
 from hqtrio.scheduling.events import (
     CloseLink,
@@ -42,6 +44,8 @@ from hqtrio.scheduling.events import (
 )
 from hqtrio.scheduling.machine import Scheduling
 
+log = logging.getLogger(__name__)
+
 
 class Scheduler:
     """Owns the scheduling machine and the addresses of the workers' edges."""
@@ -54,10 +58,13 @@ class Scheduler:
         journal: Journal,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        suspects: Suspects | None = None,
     ) -> None:
         self._machine, self._server, self._journal = machine, server, journal
         self._clock, self._wall = clock, wall
         self._outboxes: dict[int, WorkerOutbox] = {}
+        self._suspects = suspects or Suspects()
+        self._unheard: set[int] = set()  # links that are closed for what they have said
 
     async def run(self, mailbox: Mailbox[SchedulerMail]) -> None:
         """Handle mail batch by batch, each followed by a round, until the mailbox is drained."""
@@ -88,6 +95,8 @@ class Scheduler:
                 await trio.lowlevel.checkpoint()
 
     def _handle(self, mail: SchedulerMail, now: Now) -> Sequence[Effect]:
+        if self._suspects and self._set_aside(mail):
+            return ()
         match mail:
             case WorkerSaid():
                 return self._machine.handle(mail, now)
@@ -103,6 +112,7 @@ class Scheduler:
                 return self._machine.handle(mail, now)
             case LinkClosed(link):
                 self._outboxes.pop(link, None)
+                self._unheard.discard(link)
                 return self._machine.handle(mail, now)
             case AskRuntime(workers, reply):
                 known = ((worker, self._machine.runtime_info(worker)) for worker in workers)
@@ -116,6 +126,28 @@ class Scheduler:
                     outbox.tell((ServerStops(),))
                 reply.resolve(Outcome(None))
                 return ()
+
+    def _set_aside(self, mail: SchedulerMail) -> bool:
+        """Whether this is not handled any more, because it has made servers crash twice.
+
+        A worker whose frame it is loses its connection: it comes back and states what it holds,
+        reports without receipt included. A worker whose statement it is, is turned away.
+        """
+        match mail:
+            case WorkerSaid(link) if link in self._unheard:
+                return True
+            case WorkerSaid(link) if any(map(self._suspects.is_guilty, marks_of(mail))):
+                log.error("worker link %d: its frame is set aside, and it is hung up on", link)
+                self._unheard.add(link)
+                if outbox := self._outboxes.pop(link, None):
+                    outbox.close()
+                return True
+            case Connected(opened, outbox) if any(map(self._suspects.is_guilty, marks_of(mail))):
+                log.error("worker at link %d is turned away", opened.link)
+                outbox.tell((Rejected("internal error of the server"),))
+                outbox.close()
+                return True
+        return False
 
     async def _perform(self, effects: Sequence[Effect]) -> None:
         """Shipments are written before their frames leave; facts go down in one piece."""

@@ -24,6 +24,7 @@ from actors.server.links import (
     SessionOpened,
     SessionOutbox,
 )
+from actors.server.suspects import Suspects, heed
 from hqtrio.jobs.effects import (
     EVERYBODY,
     Answer,
@@ -37,9 +38,9 @@ from hqtrio.jobs.effects import (
     SessionEnded,
     StopServer,
 )
-from hqtrio.jobs.machine import JobBook
+from hqtrio.jobs.machine import Event, JobBook
 from hqtrio.messages.client import Said, TaskNotice
-from hqtrio.messages.scheduling import ToScheduler
+from hqtrio.messages.scheduling import FromScheduler, ToScheduler
 from hqtrio.now import Now
 from hqtrio.wire.codec import encode
 
@@ -59,10 +60,12 @@ class Server:
         wall: Callable[[], float],
         return_grace_s: float = 0.0,
         past: Callable[[], Past] | None = None,
+        suspects: Suspects | None = None,
     ) -> None:
         """`past` gives what the journal holds by now; without it the book's memory has to do.
 
-        Workers of an earlier server have `return_grace_s` to come back.
+        Workers of an earlier server have `return_grace_s` to come back. With `suspects` in it mail
+        is handled with care.
         """
         self._book, self._journal, self._scheduler = book, journal, scheduler
         self._stop, self._wall, self._return_grace_s = stop, wall, return_grace_s
@@ -75,6 +78,7 @@ class Server:
         self._written = 0  # the last group of ours
         self._durable = 0
         self._has_told = False  # a Durable of ours is in the mailbox
+        self._suspects = suspects or Suspects()
 
     async def run(self, mailbox: Mailbox[ServerMail]) -> None:
         """Handle mail batch by batch until the mailbox is closed and drained."""
@@ -114,8 +118,10 @@ class Server:
         try:
             match mail:
                 case Facts(values):
-                    return [effect for fact in values for effect in self._book.handle(fact, now)]
-                case ClientAsked() | ServerEnds():
+                    return [effect for fact in values for effect in self._told(fact, now)]
+                case ClientAsked():
+                    return self._told(mail, now)
+                case ServerEnds():
                     return self._book.handle(mail, now)
                 case SessionOpened(session, outbox):
                     self._sessions[session] = outbox
@@ -131,8 +137,19 @@ class Server:
                 case Durable():
                     self._has_told = False
                     return ()  # the release after the batch does it
+        except Poisoned:
+            raise
         except Exception as error:
             raise Poisoned(mail) from error
+
+    def _told(self, event: FromScheduler | ClientAsked, now: Now) -> Sequence[Effect]:
+        def handle(part: Event) -> Sequence[Effect]:
+            try:
+                return self._book.handle(part, now)
+            except Exception as error:
+                raise Poisoned(part) from error
+
+        return heed(self._suspects, event, handle) if self._suspects else handle(event)
 
     async def _perform(self, effects: Sequence[Effect]) -> None:
         """Written before anything leaves; commands next; what needs durability waits for it."""

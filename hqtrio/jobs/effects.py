@@ -33,6 +33,14 @@ class ServerEnds:
     """The server ends on purpose: workers that go from now on were told to."""
 
 
+@dataclass(frozen=True, slots=True)
+class TaskSetAside:
+    """What is told of this task cannot be handled, for the reason that its user will read."""
+
+    task: int
+    text: str
+
+
 # --- effects
 
 

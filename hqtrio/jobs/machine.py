@@ -19,6 +19,7 @@ from hqtrio.jobs.effects import (
     ServerEnds,
     SessionEnded,
     StopServer,
+    TaskSetAside,
 )
 from hqtrio.jobs.explain import explain_task
 from hqtrio.jobs.gangs import Gangs, drop_node, part_in_gang
@@ -32,6 +33,7 @@ from hqtrio.jobs.resume import resume
 from hqtrio.jobs.returns import kept, returning, unheard
 from hqtrio.jobs.select import chosen, page
 from hqtrio.jobs.selection import numbers_page
+from hqtrio.jobs.setting_aside import set_aside
 from hqtrio.jobs.state import counts_of
 from hqtrio.jobs.submitting import Submitting
 from hqtrio.jobs.tables import Tables
@@ -71,7 +73,7 @@ from hqtrio.messages.worker import Ended, Started
 from hqtrio.model.worker import CRASHES, LossReason
 from hqtrio.now import Now
 
-Event = FromScheduler | ClientAsked | SessionEnded | ServerEnds
+Event = FromScheduler | ClientAsked | SessionEnded | ServerEnds | TaskSetAside
 
 _JOBS_SLICE: Final = 100  # jobs that one request changes before others get a turn
 _WATCHED_MAX: Final = 5000
@@ -143,6 +145,8 @@ class JobBook:
                 self._subscriptions.end(session)
             case ServerEnds():
                 self._tables.workers.all_stop()
+            case TaskSetAside(task, text):
+                set_aside(self._tables, task, text, now.wall)
             case _:
                 assert_never(event)
         return self._settled(now)

@@ -66,6 +66,10 @@ _DROP: Final = deque[object](maxlen=0)
 Rows = list[tuple[int, int]]  # packed task id, instance
 
 
+class Misfit(ValueError):
+    """A record does not fit those before it. Nothing was changed."""
+
+
 class Replay:
     """The tables as they were after the last record.
 
@@ -83,7 +87,10 @@ class Replay:
         self._completed: dict[int, list[bytes]] = {}  # keys of jobs that are gone
 
     def apply(self, record: Record) -> None:
-        """Take in the next record; any error means that it does not fit those before it."""
+        """Take in the next record; any error means that it does not fit those before it.
+
+        After another error than Misfit the tables are of no use any more.
+        """
         tables = self.tables
         match record:
             case TasksEnded():
@@ -141,10 +148,13 @@ class Replay:
                 self._drafts.clear()
             case ServerStopped(at):
                 self._all_stopped(at)
-            case IdsUsed(jobs, workers, submissions):
+            case IdsUsed(jobs, workers, submissions, keys):
                 tables.last_job = max(tables.last_job, jobs)
                 tables.workers.used(workers)
                 self.submissions = max(self.submissions, submissions)
+                for key, number in keys:
+                    tables.keys[key] = number
+                    self._completed.setdefault(number, []).append(key)
             case InstancesRaised(at):
                 self._raise_instances(at)
             case VariantsChosen(tasks):
@@ -175,13 +185,13 @@ class Replay:
     def _job(self, number: int) -> Job:
         job = self.tables.jobs.get(number)
         if job is None:
-            raise ValueError(f"job {number} does not exist at this point")
+            raise Misfit(f"job {number} does not exist at this point")
         return job
 
     def _new_job(self, number: int, head: JobHead, at: float) -> Job:
         tables = self.tables
         if number in tables.jobs or number in self._completed:
-            raise ValueError(f"job {number} exists already")
+            raise Misfit(f"job {number} exists already")
         tables.last_job = max(tables.last_job, number)
         job = tables.jobs[number] = Job(number, head, at)
         tables.changed[number] = None
@@ -212,7 +222,7 @@ class Replay:
     def _commit(self, record: SubmitCommitted) -> None:
         draft = self._drafts.pop(record.submission, None)
         if draft is None:
-            raise ValueError(f"submit {record.submission} was never begun")
+            raise Misfit(f"submit {record.submission} was never begun")
         tables, submit = self.tables, draft.submit
         if submit.head is not None:
             job = self._new_job(record.job, submit.head, record.at)

@@ -106,6 +106,7 @@ def replay_ended(tables: Tables, record: TasksEnded) -> None:
             if not simple:
                 finish_task(job, position, follow)
         elif state == FAILED:
+            job.pauses.pop(position, None)
             fail_task(tables, job, position, errors.get(row, ""), wall, follow)
         else:
             raise ValueError(f"a task cannot end as {state}")

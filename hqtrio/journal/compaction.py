@@ -2,7 +2,8 @@
 
 Kept are the records of live jobs, of the workers that these or nobody's end speak of, and of the
 servers; records about many tasks are filtered row by row. Ids that are no longer spoken of stay
-used. Both passes see the same records in the same order; memory goes with the live jobs.
+used, and keys of submits stay known. Both passes see the same records in the same order; memory
+goes with the live jobs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from hqtrio.ids import job_of
+from hqtrio.journal.shipments import Shipments
 from hqtrio.messages.columns import read_u32, read_u64, u32, u64
 from hqtrio.messages.records import (
     IdsUsed,
@@ -45,19 +47,24 @@ from hqtrio.messages.records import (
 
 _WIDTHS: Final = {
     "tasks": 8, "instances": 4, "states": 1, "started": 8, "ended": 8, "cpu_s": 4, "peak_kib": 4,
-    "crashes": 4, "tries": 4, "at": 8, "firsts": 8, "counts": 4,
+    "crashes": 4, "tries": 4, "at": 8,
 }  # fmt: skip
 
-T = TypeVar(
-    "T", TasksStarted, TasksEnded, TasksRequeued, TasksRepeated, TasksShipped, TasksTakenBack
-)
+# Of jobs that are gone: a client that lost its answer asks again within minutes.
+KEYS_MAX: Final = 10_000
+
+T = TypeVar("T", TasksStarted, TasksEnded, TasksRequeued, TasksRepeated)
 
 
 def compacted(survey: Survey, records: Iterable[Record]) -> Iterator[Record]:
     """What must be kept of the records that were surveyed, and which ids they have used."""
-    yield IdsUsed(survey.jobs, survey.workers, survey.submissions)
+    yield IdsUsed(survey.jobs, survey.workers, survey.submissions, survey.old_keys())
     for record in records:
-        if (left := survey.keeps(record)) is not None:
+        if isinstance(record, TasksShipped):
+            left: Record | None = survey.shipments.keeps(record)
+        else:
+            left = survey.keeps(record)
+        if left is not None:
             yield left
 
 
@@ -72,8 +79,14 @@ class Survey:
         self._open: set[int] = set()  # submissions that may still be committed
         self._groups: dict[int, list[int]] = {}  # committed submissions of each live job
         self._committed: set[int] = set()  # the same, of all
+        self._key_of: dict[int, bytes] = {}  # of open submissions
+        self._keys: dict[int, list[bytes]] = {}  # of jobs that nobody has forgotten
+        self.shipments = Shipments()
         for record in records:
             self._see(record)
+            self.shipments.see(record)
+        for worker, tasks in self.shipments.needed():
+            self._speak(worker, tasks)
         for workers in self._speaking.values():
             self._needed |= workers
         self._committed = {group for groups in self._groups.values() for group in groups}
@@ -82,30 +95,38 @@ class Survey:
         match record:
             case JobOpened(job):
                 self._begin(job)
-            case SubmitBegun(submission):
+            case SubmitBegun(submission, submit):
                 self.submissions = max(self.submissions, submission)
                 self._open.add(submission)
+                self._key_of[submission] = submit.key
             case SubmitCommitted(submission, job):
                 self._open.discard(submission)
                 self._begin(job)
                 self._groups.setdefault(job, []).append(submission)
+                self._keys.setdefault(job, []).append(self._key_of.pop(submission, b""))
             case SubmitDropped(submission):
                 self._open.discard(submission)
+                self._key_of.pop(submission, None)
             case ServerStarted():
                 self._open.clear()
+                self._key_of.clear()
             case JobCompleted(job):
                 self._end(job)
+                self._drop_oldest_keys()
             case JobsForgotten(jobs):
                 for job in jobs:
                     self._end(job)
+                    self._keys.pop(job, None)
             case WorkerConnected(worker):
                 self.workers = max(self.workers, worker)
                 self._needed.add(worker)
             case WorkerLost(worker):
                 self._needed.discard(worker)
-            case IdsUsed(jobs, workers, submissions):
+            case IdsUsed(jobs, workers, submissions, keys):
                 self.jobs, self.workers = max(self.jobs, jobs), max(self.workers, workers)
                 self.submissions = max(self.submissions, submissions)
+                for key, job in keys:
+                    self._keys.setdefault(job, []).append(key)
             case TasksStarted(worker, tasks, gangs=gangs) | TasksEnded(
                 worker, tasks=tasks, gangs=gangs
             ):
@@ -113,8 +134,6 @@ class Survey:
                 for task, nodes in gangs:
                     for node in nodes:
                         self._speak(node, (task,))
-            case TasksShipped(worker, firsts):
-                self._speak(worker, read_u64(firsts))
             case NodeDropped(task, worker=worker):
                 self._speak(worker, (task,))
             case _:
@@ -134,7 +153,16 @@ class Survey:
             if job in self._live:
                 self._speaking.setdefault(job, set()).add(worker)
 
+    def _drop_oldest_keys(self) -> None:
+        if len(self._keys) - len(self._live) > KEYS_MAX:
+            del self._keys[next(job for job in self._keys if job not in self._live)]
+
     # --- what the second pass asks
+
+    def old_keys(self) -> tuple[tuple[bytes, int], ...]:
+        """Keys of submits to jobs of which nothing else is kept, with the job."""
+        gone = ((job, keys) for job, keys in self._keys.items() if job not in self._live)
+        return tuple((key, job) for job, keys in gone for key in keys if key)
 
     def is_live(self, task: int) -> bool:
         return job_of(task) in self._live
@@ -172,10 +200,8 @@ class Survey:
                 return again and replace(again, errors=self._errors(numbers, record.errors))
             case TasksRequeued():
                 return self._rows(record, read_u64(record.tasks))
-            case TasksTakenBack():
-                return self._rows(record, read_u64(record.tasks))
-            case TasksShipped():
-                return self._rows(record, read_u64(record.firsts))
+            case TasksTakenBack() | TasksShipped():
+                return None  # see Shipments
             case ServerStarted() | ServerStopped() | InstancesRaised():
                 return record
 

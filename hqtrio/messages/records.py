@@ -199,12 +199,14 @@ class ServerStopped(Value, frozen=True, tag=21):
 class IdsUsed(Value, frozen=True, tag=22):
     """Every id up to these has been used, also where no other record tells of it any more.
 
-    Written by whoever leaves records out; anywhere, and more than once.
+    `keys` are of submits to jobs that are over and of which nothing else is told: each with its
+    job. Written by whoever leaves records out; anywhere, and more than once.
     """
 
     jobs: int
     workers: int
     submissions: int
+    keys: tuple[tuple[bytes, int], ...] = ()
 
 
 class InstancesRaised(Value, frozen=True, tag=23):

@@ -17,7 +17,7 @@ import msgspec
 
 from hqtrio import __version__
 from hqtrio.errors import InputError
-from hqtrio.net.directory import ACCESS_FILE, resolve_directory
+from hqtrio.net.directory import ACCESS_FILE, resolve_directory, sync_directory
 from hqtrio.net.identity import make_bundles, parse_bundle
 
 Role = Literal["client", "worker"]
@@ -190,11 +190,14 @@ def _write(path: Path, content: bytes, *, replace: bool) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
     try:
-        with open(fd, "wb") as file:
+        try:
             os.fchmod(fd, MODE)  # whatever the umask took away
-            file.write(content)
-            file.flush()
+            left = memoryview(content)
+            while left:
+                left = left[os.write(fd, left) :]
             os.fsync(fd)
+        finally:
+            os.close(fd)
         if replace:
             temporary.replace(path)
         else:
@@ -203,13 +206,3 @@ def _write(path: Path, content: bytes, *, replace: bool) -> None:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
     sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Names made or removed in the directory survive a power failure."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems cannot
-            os.fsync(fd)
-    finally:
-        os.close(fd)

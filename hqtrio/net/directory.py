@@ -73,6 +73,7 @@ def create_instance(directory: Path) -> Path:
                     raise
             else:
                 instance.chmod(MODE)  # whatever the umask took away
+                sync_directory(directory.parent)
                 return instance
     except OSError as error:
         raise _unusable(directory, error) from error
@@ -95,6 +96,7 @@ def publish_instance(instance: Path) -> None:
         except OSError:
             temporary.unlink()
             raise
+        sync_directory(directory)  # what is acknowledged later lies in the instance
     except OSError as error:
         raise InputError(
             f"Cannot make `{directory / CURRENT}` point to `{instance.name}`: {error.strerror}; "
@@ -113,3 +115,13 @@ def withdraw_instance(instance: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def sync_directory(path: Path) -> None:
+    """Names made or removed in the directory survive a power failure, if it can be asked for."""
+    with contextlib.suppress(OSError):  # some network file systems cannot
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

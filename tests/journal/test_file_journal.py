@@ -14,6 +14,7 @@ import trio
 import trio.testing
 from journal_story import HISTORY, NOW, FailingDisk, closed, records_of
 
+from actors.server import file_journal
 from actors.server.disk import Disk
 from actors.server.file_journal import JournalLost, open_file_journal
 from actors.server.journal_lock import journal_lock
@@ -244,6 +245,7 @@ async def test_a_server_whose_journal_was_taken_over_acknowledges_nothing_more(t
 OWN = """
 import sys, time
 from pathlib import Path
+from actors.server import file_journal
 from actors.server.disk import Disk
 from actors.server.journal_lock import journal_lock
 class NoLocks(Disk):
@@ -307,3 +309,24 @@ async def test_what_was_written_before_is_read_whole_although_a_prune_comes_betw
         before = len(b"".join(past.parts))
         after = len(b"".join(journal.past().parts))
     assert before > 20_000 > after > 10_000
+
+
+async def test_a_journal_that_has_grown_is_pruned_by_itself(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(file_journal, "PRUNE_BYTES", 50_000)
+    path = tmp_path / "journal"
+    head = JobHead("x" * 10_000, is_open=True)
+    async with a_journal(path) as journal:
+        with trio.fail_after(60):
+            for job in range(1, 20):
+                await journal.append([JobOpened(job, head, NOW), JobCompleted(job, NOW)])
+                await journal.flush()
+            await journal.append([JobOpened(20, head, NOW)])
+            while isinstance(records_of(path)[0], JobOpened):
+                await trio.sleep(0.01)  # a child of the journal's is at work
+            await journal.append([closed(20)])
+            await journal.flush()
+    left = records_of(path)
+    assert isinstance(left[0], IdsUsed)
+    assert left[-1] == closed(20)
+    assert path.stat().st_size < 20 * len(head.name)
+    assert sorted(os.listdir(tmp_path)) == ["journal", "journal.lock"]

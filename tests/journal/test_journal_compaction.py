@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import pytest
 from journal_story import NOW
+from msgspec.structs import replace
 
 from hqtrio.ids import task_id
 from hqtrio.jobs.replay import Replay
+from hqtrio.journal import compaction
 from hqtrio.journal.compaction import Survey, compacted
 from hqtrio.messages.columns import f32, f64, read_u64, u32, u64
 from hqtrio.messages.records import (
     IdsUsed,
     JobCompleted,
     JobOpened,
+    JobsForgotten,
     Record,
     ServerStarted,
+    ServerStopped,
     SubmitBegun,
     SubmitCommitted,
     TasksEnded,
     TasksRequeued,
     TasksShipped,
     TasksStarted,
+    TasksTakenBack,
     WorkerConnected,
     WorkerLost,
 )
@@ -34,8 +39,12 @@ CONFIG = WorkerConfig("n", "n", "/", "g", Descriptor((Pool(CPUS, (("0", "1"),), 
 
 
 def submitted(job: int, count: int) -> list[Record]:
-    submit = Submit(bytes([job]) * 16, "/", JobHead(f"job{job}"), arrays=(ArraySpec(BODY, count),))
+    submit = Submit(key_of(job), "/", JobHead(f"job{job}"), arrays=(ArraySpec(BODY, count),))
     return [SubmitBegun(job, submit), SubmitCommitted(job, job, (((0, count, 1),),), NOW)]
+
+
+def key_of(job: int) -> bytes:
+    return bytes([job]) * 16
 
 
 def connected(worker: int) -> WorkerConnected:
@@ -130,9 +139,50 @@ def test_b8_ids_that_nothing_speaks_of_any_more_stay_used(story) -> None:
     records = [*story, *submitted(7, 1), JobCompleted(7, NOW), connected(9)]
     records.append(WorkerLost(9, LossReason.STOPPED, NOW))
     left = compact(records)
-    assert left[0] == IdsUsed(7, 9, 7)
+    assert left[0] == IdsUsed(7, 9, 7, ((key_of(1), 1), (key_of(7), 7)))
     assert 7 not in replay(left).tables.jobs
     assert replay(left).tables.last_job == 7
+
+
+def test_b17_who_asks_again_for_a_submit_whose_job_is_over_gets_the_same_job(story) -> None:
+    twice = compact(compact(story))
+    assert replay(twice).tables.keys == {key_of(job): job for job in (1, 2, 3)}
+    forgotten = compact([*twice, JobsForgotten((1,))])
+    assert replay(forgotten).tables.keys == {key_of(job): job for job in (2, 3)}
+
+
+def test_of_jobs_that_are_over_the_last_keys_are_kept(monkeypatch) -> None:
+    monkeypatch.setattr(compaction, "KEYS_MAX", 2)
+    records = [r for n in range(1, 6) for r in (*submitted(n, 1), JobCompleted(n, NOW))]
+    (ids,) = compact(records)
+    assert ids.keys == ((key_of(4), 4), (key_of(5), 5))
+    assert compact([ids]) == [ids]
+
+
+def test_shipments_are_told_only_of_tasks_that_wait_with_their_worker() -> None:
+    run = TasksShipped(1, u64([A(0)]), u32([5]), u32([0]))
+    records = [
+        *submitted(1, 6),
+        connected(1),
+        run,
+        ended(1, A(0), A(3)),
+        TasksTakenBack(1, u64([A(1)])),
+        TasksStarted(1, u64([A(4)]), u32([0]), f64([NOW])),
+    ]
+    shipped = [r for r in compact(records) if isinstance(r, (TasksShipped, TasksTakenBack))]
+    assert shipped == [TasksShipped(1, u64([A(2)]), u32([1]), u32([0]))]
+
+
+def test_a_shipment_that_a_stop_made_void_is_told_for_the_instance_that_follows() -> None:
+    again = TasksShipped(2, u64([A(0)]), u32([1]), u32([1]))
+    stopped = [
+        *submitted(1, 2), connected(1), TasksShipped(1, u64([A(0)]), u32([1]), u32([0])),
+        ServerStopped(NOW), ServerStarted("uid123", "0", NOW), connected(2), again,
+    ]  # fmt: skip
+    over = replace(ended(2, A(0)), instances=u32([1]))
+    left = replay(compact([*stopped, over])).tables.jobs[1]
+    assert list(left.states) == [TaskState.FINISHED, TaskState.WAITING]
+    assert left.instances == {0: 1}
 
 
 def test_compacting_twice_is_compacting_once(story) -> None:
