@@ -41,7 +41,7 @@ from hqtrio.model.worker import LossReason, WorkerConfig
 COMPANY_S: Final = 0.02  # how long what nobody waits for is held back
 WINDOW: Final = 4  # reports unseen before everything is held back
 ORPHAN_S: Final = 0.25  # how long backlog waits for a slot
-AHEAD: Final = 2  # tasks that wait for each end that is held back
+AHEAD: Final = 1  # tasks that wait for each end that is held back
 FINISHED: Final = bytes((Ending.FINISHED,))
 CANCELLED: Final = bytes((Ending.CANCELLED,))
 UNKNOWN_CPU: Final = f32((-1.0,))

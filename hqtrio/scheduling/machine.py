@@ -87,8 +87,8 @@ ACK_ROWS: Final = 500
 # A report costs the server about a tenth of a millisecond, however many ends it tells of. Of many
 # workers each reports so much less often that all together take a small part of the time.
 PACED_WORKERS: Final = 32
-PACE_S: Final = 0.003  # for each worker
-PACE_MAX_S: Final = 3.0
+PACE_S: Final = 0.004  # for each worker
+PACE_MAX_S: Final = 4.0
 STOP_GRACE_S: Final = 60.0
 PATIENCE_S: Final = 60.0
 DEMAND_ROUNDS: Final = 3  # that are run before the question is answered
@@ -250,6 +250,11 @@ class Scheduling:
         """When `tick` has to be called, unless something happens before."""
         round_at = self._next_round_at if self._tables.dirty else inf
         return min(round_at, self._wake_at, self._timers.next_at())
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether so many workers are here that they are asked to report less often."""
+        return len(self._tables.workers) >= PACED_WORKERS
 
     # --- links and workers
 
@@ -628,10 +633,9 @@ class Scheduling:
     def _acknowledge(self, mirror: Mirror) -> None:
         """Send how far the worker's reports were handled, and how far they are durable."""
         state = (mirror.seen, mirror.durable)
-        workers = len(self._tables.workers)
         pace_s = 0.0
-        if workers >= PACED_WORKERS and not mirror.gating:
-            pace_s = min(PACE_MAX_S, workers * PACE_S)
+        if self.is_paced and not mirror.gating:
+            pace_s = min(PACE_MAX_S, len(self._tables.workers) * PACE_S)
         if state != mirror.last_ack or (mirror.pace_s and not pace_s):
             mirror.last_ack, mirror.pace_s = state, pace_s
             mirror.unseen_rows, mirror.urgent = 0, False

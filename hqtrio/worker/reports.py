@@ -22,7 +22,7 @@ from hqtrio.messages.worker import Bounced, Closed, Ended, Fact, Note, Report, R
 from hqtrio.model.task import Ending
 
 WINDOW: Final = 4  # reports under way before facts begin to collect
-HELD_BACK_MAX: Final = 0.5  # ends that are held back, relative to the tasks that still wait here
+HELD_BACK_MAX: Final = 1.0  # ends that are held back, relative to the tasks that still wait here
 NEVER: Final = inf  # the start of a task that never started
 _BULK_ENDING: Final = bytes((Ending.FINISHED,))
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from math import inf
 
 import pytest
 import trio
 from server_nest import FullDisk, LateJournal, config, first_task, open_nest, submit
 
 from actors.kit.drive import Poisoned
+from actors.server.scheduler import REST_MAX_S
 from actors.server.worker_proxy import REGISTRATION_S, STUCK_S
 from hqtrio.messages import client as ask
 from hqtrio.messages.columns import u32, u64
+from hqtrio.messages.records import TasksEnded
 from hqtrio.messages.worker import (
     Ack,
     Ended,
@@ -28,6 +31,7 @@ from hqtrio.messages.worker import (
 from hqtrio.model.worker import LossReason
 from hqtrio.net.connection import ConnectionEnded
 from hqtrio.net.memory import cut
+from hqtrio.scheduling.machine import PACED_WORKERS
 
 ALL = ask.Selector(ask.Which.ALL)
 
@@ -477,3 +481,33 @@ async def test_a_crash_in_a_core_ends_the_nest_and_names_the_event(
     assert isinstance(poisoned, Poisoned)
     assert isinstance(poisoned.__cause__, ZeroDivisionError)
     assert ("TasksReported" if core == "server" else "WorkerSaid") in str(poisoned)
+
+
+# --- many workers
+
+
+@pytest.mark.parametrize(("workers", "rests"), [(PACED_WORKERS - 1, False), (PACED_WORKERS, True)])
+async def test_with_many_workers_the_scheduler_rests_between_batches(
+    autojump_clock, monkeypatch, workers, rests
+):
+    """What arrives in the meantime is handled together; few workers are answered at once."""
+    monkeypatch.setattr("actors.server.scheduler.REST", inf)  # a batch takes no virtual time
+    journal = LateJournal()
+
+    def ends():
+        return sum(isinstance(record, TasksEnded) for record in journal.records)
+
+    async with open_nest(journal=journal) as nest:
+        fleet = [await nest.worker() for _ in range(workers)]
+        await nest.client().send(ask.SubmitJob(submit(workers)))
+        for worker in fleet:
+            await worker.hear(Enqueue)
+        await trio.sleep(1)
+        for worker in fleet[:2]:
+            (task,) = worker.tasks
+            await worker.end(task)
+            await settled()
+        assert ends() == (1 if rests else 2)
+        await trio.sleep(REST_MAX_S)
+        await settled()
+        assert ends() == 2
