@@ -10,6 +10,7 @@ from random import Random
 from statistics import median
 from time import thread_time
 from typing import Final
+from unittest.mock import patch
 
 from actors.server.stall import Collector
 from benchmarks.scheduling import scenarios
@@ -29,6 +30,7 @@ from hqtrio.ids import task_id
 from hqtrio.messages.scheduling import Body, TasksReady
 from hqtrio.model.resources import Policy
 from hqtrio.now import Now
+from hqtrio.scheduling import machine
 from hqtrio.scheduling.machine import Scheduling
 
 Figures = dict[str, float]
@@ -36,6 +38,7 @@ Run = tuple[int, int]  # first number, count
 PIECE: Final = 5000
 STEADY: Final = ((scenarios.steady_short, 6.0), (scenarios.steady_long, 40.0))  # warm-up, virtual
 MEASURED_S: Final = 6.0
+FILLED_S: Final = 5.0  # all slots of 1,000 workers are open then
 REPEATS: Final = 200
 
 
@@ -120,11 +123,13 @@ def idle_rounds(tasks: int) -> Figures:
     for workers in (10, 1000):
         for waiting in (1000, tasks):
             where = f"{workers:,} workers, {'many' if waiting == tasks else f'{waiting:,}'} waiting"
-            with server_collector() as collect:
+            # At the pace of a thousand workers there would be hardly a round to time.
+            unpaced = patch.object(machine, "PACED_WORKERS", workers + 1)
+            with unpaced, server_collector() as collect:
                 cluster = Cluster(_all_but_one_busy(workers, waiting), collect=collect)
-                cluster.run(2.0)
+                cluster.run(FILLED_S + 1)
                 before = len(cluster.tally.rounds_s)
-                cluster.run(2.0 + MEASURED_S)
+                cluster.run(FILLED_S + 1 + MEASURED_S)
                 nothing, announced, ended = EVENTS
                 figures[f"{ended}: {where}"] = 1e6 * median(cluster.tally.rounds_s[before:])
                 figures[f"{announced}: {where}"] = _batch_us(cluster, _announce_one)
@@ -137,7 +142,9 @@ def _all_but_one_busy(workers: int, waiting: int) -> Scenario:
     slots = workers * scenarios.NODE_CPUS
     kinds = (
         Kind(scenarios.request(1), slots - 1, steady(1e6)),
-        Kind(scenarios.request(1, policy=Policy.SCATTER), waiting, steady(0.05), submit_at=1.0),
+        Kind(
+            scenarios.request(1, policy=Policy.SCATTER), waiting, steady(0.05), submit_at=FILLED_S
+        ),
     )
     return Scenario("all but one", kinds, scenarios.nodes(workers))
 
