@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 YOUNG_MAX: Final = 2000  # objects made since the last collection
 MIDDLE_MAX: Final = 40  # young collections since the last of the middle generation
+MADE_MAX: Final = 50_000  # objects made since then; while many are made, most of them stay
 # Every link has hundreds of objects that are young at any time, and looking at those of a thousand
 # links takes 50 ms. So young objects are dealt with often, and while there has been no garbage for
 # long most of them are only put aside.
@@ -40,6 +41,7 @@ class Collector(trio.abc.Instrument):
         self._next_at = -inf
         self._turns = 0
         self._clean = 0  # collections in a row that found nothing
+        self._made = 0  # objects since the last collection of the middle generation
 
     def before_io_wait(self, timeout: float) -> None:
         young, middle, _ = gc.get_count()
@@ -48,9 +50,15 @@ class Collector(trio.abc.Instrument):
             return
         self._next_at = now + EVERY_S
         self._turns += 1
+        self._made += young
         if self._clean >= CLEAN_MIN and self._turns % SAMPLES:
             gc.freeze()
-        elif gc.collect(1 if self._has_middle and middle >= MIDDLE_MAX else 0):
+            self._made = 0
+            return
+        is_middle = self._has_middle and (middle >= MIDDLE_MAX or self._made >= MADE_MAX)
+        if is_middle:
+            self._made = 0
+        if gc.collect(int(is_middle)):
             self._clean = 0
         else:
             self._clean += 1

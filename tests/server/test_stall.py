@@ -13,6 +13,7 @@ import trio.lowlevel
 
 from actors.server.stall import (
     CLEAN_MIN,
+    MADE_MAX,
     SAMPLES,
     YOUNG_MAX,
     Collector,
@@ -82,6 +83,19 @@ async def test_young_objects_are_put_aside_where_there_never_is_garbage(collecte
         gone = make_many()
         await one_turn()
         assert collected and gone() is None, "garbage was seen, so it is looked for again"
+
+
+async def test_a_collection_of_the_middle_generation_never_has_much_to_look_at(collected):
+    with collections_kept_short():
+        kept = [[] for _ in range(MADE_MAX // 2)]
+        await one_turn()
+        collected.clear()
+        kept += [[] for _ in range(MADE_MAX)]
+        await one_turn()
+        assert collected == [1], "most of what was made stays, so it is looked at in small lots"
+        kept += [[] for _ in range(YOUNG_MAX)]
+        await one_turn()
+        assert collected == [1, 0]
 
 
 async def test_no_full_collection_ever(collected):
