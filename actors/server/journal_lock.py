@@ -6,12 +6,15 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from actors.server.disk import MODE, Disk, write_all
 from hqtrio.errors import InputError
+
+_NOBODY: Final = "nobody"  # as the machine that wrote last
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +28,40 @@ class Owner:
 
 
 class Lock:
-    """The journal is ours. `same_boot`: the machine has not died since somebody last wrote to it.
-
-    `wrote` says that from now on its bytes are this machine's.
-    """
+    """The journal is ours. `has_all`: no machine has died with a part of it that somebody wrote."""
 
     def __init__(self, disk: Disk, fd: int, me: Owner, writer: str) -> None:
         self._disk, self._fd, self._me, self._writer = disk, fd, me, writer
-        self.same_boot = writer == _machine(me)
+        self.has_all = writer in (_NOBODY, _machine(me))
 
-    def wrote(self) -> None:
+    def writes(self) -> None:
+        """From now on this machine may die with a part of it; OSError if nobody would know."""
         self._writer = _machine(self._me)
-        self.claim(self._me)
+        self._write(self._me)
+        self._disk.fsync(self._fd)
 
-    def claim(self, owner: Owner) -> None:
-        _write(self._disk, self._fd, owner, self._writer)
+    def wrote_all(self) -> None:
+        """Everything is on the disk, and nobody writes any more."""
+        self._writer = _NOBODY
+
+    def take(self) -> None:
+        self._try_to_write(self._me)
+
+    def give_up(self) -> None:
+        """The next server may come from any machine, unless one has come already."""
+        owner, _ = _read(os.pread(self._fd, 4096, 0))
+        if owner in (None, self._me):
+            self._try_to_write(Owner(self._me.host, self._me.boot, 0, ""))
+
+    def _try_to_write(self, owner: Owner) -> None:
+        with suppress(OSError):  # a full disk does not make the journal anybody else's
+            self._write(owner)
+
+    def _write(self, owner: Owner) -> None:
+        # One short write, filled up with blanks over the one before: it is never seen half.
+        text = json.dumps({"owner": asdict(owner), "writer": self._writer}).encode()
+        size = max(512, os.fstat(self._fd).st_size)
+        write_all(self._disk, self._fd, text.ljust(size), 0)
 
 
 def this_process() -> Owner:
@@ -61,12 +83,11 @@ def journal_lock(journal: Path, disk: Disk, me: Owner | None = None) -> Iterator
         if not mine:
             raise InputError(_in_use(journal, path, before))
         lock = Lock(disk, fd, me, writer)
-        lock.claim(me)
+        lock.take()
         try:
             yield lock
         finally:
-            # A number that is nobody's: the next server may come from any machine.
-            lock.claim(Owner(me.host, me.boot, 0, ""))
+            lock.give_up()
     finally:
         os.close(fd)
 
@@ -95,15 +116,6 @@ def _read(data: bytes) -> tuple[Owner | None, str]:
         return Owner(**told["owner"]), str(told["writer"])
     except (ValueError, TypeError, KeyError):
         return None, ""
-
-
-def _write(disk: Disk, fd: int, owner: Owner, writer: str) -> None:
-    # One short write, filled up with blanks over the one before: it is never seen half.
-    text = json.dumps({"owner": asdict(owner), "writer": writer}).encode()
-    try:
-        write_all(disk, fd, text.ljust(max(512, os.fstat(fd).st_size)), 0)
-    except OSError:
-        pass  # a full disk does not make the journal anybody else's
 
 
 def _machine(owner: Owner) -> str:

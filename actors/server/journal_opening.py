@@ -27,13 +27,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A journal that only this server appends to, and that is on the disk as it is."""
+    """A journal that only this server appends to, and that is on the disk as it is.
+
+    Whoever has appended, synced and closed it tells the lock.
+    """
 
     path: Path
     header: Header
     fd: int
     size: int
     is_new: bool
+    lock: Lock
 
 
 def read_header(path: Path, disk: Disk | None = None) -> Header | None:
@@ -77,14 +81,14 @@ def open_journal(
             lock = stack.enter_context(journal_lock(path, disk))
             opened = _take_over(path, disk, lock, now)
             if opened is None:
-                opened = _create(path, disk, Header(make_history(), new_uid, now))
+                opened = _create(path, disk, lock, Header(make_history(), new_uid, now))
+            lock.writes()
         except OSError as error:
             raise InputError(f"Cannot use journal `{path}`: {error.strerror}") from error
-        lock.wrote()
         yield opened
 
 
-def _create(path: Path, disk: Disk, header: Header) -> Opened:
+def _create(path: Path, disk: Disk, lock: Lock, header: Header) -> Opened:
     data = encode_header(header)
     temporary = f"{path}.new"
     fd = disk.create(temporary)
@@ -94,7 +98,7 @@ def _create(path: Path, disk: Disk, header: Header) -> Opened:
     except BaseException:
         disk.close(fd)
         raise
-    return Opened(path, header, fd, len(data), True)
+    return Opened(path, header, fd, len(data), True, lock)
 
 
 def _take_over(path: Path, disk: Disk, lock: Lock, now: float) -> Opened | None:
@@ -108,20 +112,20 @@ def _take_over(path: Path, disk: Disk, lock: Lock, now: float) -> Opened | None:
             fd = disk.create(temporary)
             try:
                 copy_start(disk, found, fd, reading.end)
-                size = reading.end
                 if reading.torn is not None:
                     _warn(path, reading.torn)
-                    if not lock.same_boot:
-                        size = _note_gap(disk, fd, size, reading.header, now)
                 disk.fsync(fd)
                 disk.rename(temporary, str(path))
                 # Until now its old owner may have acknowledged more, from now on it does not.
-                size = _carry_over(disk, found, fd, reading.end, size)
+                size = _carry_over(disk, found, fd, reading.end)
+                if not lock.has_all:
+                    size = _note_gap(disk, fd, size, reading.header, now)
+                disk.fsync(fd)
                 disk.sync_directory(str(path))
             except BaseException:
                 disk.close(fd)
                 raise
-            return Opened(path, reading.header, fd, size, False)
+            return Opened(path, reading.header, fd, size, False, lock)
     except FileNotFoundError:
         return None
 
@@ -132,15 +136,14 @@ def _put_in_place(disk: Disk, fd: int, temporary: str, path: Path) -> None:
     disk.sync_directory(str(path))
 
 
-def _carry_over(disk: Disk, found: int, fd: int, copied: int, size: int) -> int:
+def _carry_over(disk: Disk, found: int, fd: int, size: int) -> int:
     """The copy has every whole frame that the file has by now; how long it is then."""
     reading = Reading(chunks_of(disk, found))
-    for _ in reading.frames() if disk.size(found) > copied else ():
+    for _ in reading.frames() if disk.size(found) > size else ():
         pass
-    for chunk in chunks_of(disk, found, copied, reading.end):
+    for chunk in chunks_of(disk, found, size, reading.end):
         write_all(disk, fd, chunk, size)
         size += len(chunk)
-    disk.fsync(fd)
     return size
 
 
@@ -154,9 +157,10 @@ def _warn(path: Path, torn: Torn) -> None:
 def _note_gap(disk: Disk, fd: int, size: int, header: Header, now: float) -> int:
     """What the machine forgot when it died may have been done: no instance of then is used again.
 
-    Not so if only the server died: nobody was told of what it had not written.
+    Not so if only the server died: nobody was told of what it had not written. Whole frames may
+    be gone without a trace, and where they ended tells nothing.
     """
-    frame = encode_frames([InstancesRaised(now)], mark=header.history[:4])
+    frame = encode_frames([InstancesRaised(now, workers_keep=True)], mark=header.history[:4])
     write_all(disk, fd, frame, size)
     return size + len(frame)
 

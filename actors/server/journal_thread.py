@@ -37,7 +37,7 @@ class JournalThread:
 
     def __init__(self, opened: Opened, disk: Disk, on_progress: Callable[[], None]) -> None:
         self._path, self._disk, self._on_progress = str(opened.path), disk, on_progress
-        self._fd, self._size = opened.fd, opened.size
+        self._fd, self._size, self._lock = opened.fd, opened.size, opened.lock
         self._place = threading.Lock()  # over which file it is and how long
         self._synced = opened.size  # this much of the file is on the disk
         self._tail: list[bytes] = []  # what follows it
@@ -105,6 +105,7 @@ class JournalThread:
             while self._turn():
                 pass
             self._disk.close(self._fd)
+            self._lock.wrote_all()
             if self._has_reserve:
                 self._disk.unlink(self._reserve)
         except BaseException as error:

@@ -68,6 +68,7 @@ class Job:
         "pauses",
         "ran",
         "simple",
+        "skipping",
         "states",
         "submit_dates",
         "submits",
@@ -92,6 +93,7 @@ class Job:
         self.counts = [0] * len(TaskState)
         self.executions = Executions()
         self.instances: dict[int, int] = {}  # of tasks that are past their first
+        self.skipping: set[int] = set()  # tasks whose next instance may be in use somewhere
         self.crashes: dict[int, int] = {}
         self.errors: dict[int, str] = {}
         self.gangs: dict[int, tuple[int, ...]] = {}  # all workers of multi-node tasks, root first
@@ -209,7 +211,7 @@ class Job:
         return row.worker
 
     def requeue(self, position: int) -> int:
-        """The task waits again, under the next instance, which is returned."""
+        """The task waits again, under the next instance that is free, which is returned."""
         self.counts[self.states[position]] -= 1
         self.counts[WAITING] += 1
         self.states[position] = WAITING
@@ -217,6 +219,9 @@ class Job:
         self.gangs.pop(position, None)
         self.variants.pop(position, None)
         instance = self.instances.get(position, 0) + 1
+        if position in self.skipping:
+            self.skipping.remove(position)
+            instance += 1
         self.instances[position] = instance
         return instance
 

@@ -155,8 +155,11 @@ class Replay:
                 for key, number in keys:
                     tables.keys[key] = number
                     self._completed.setdefault(number, []).append(key)
-            case InstancesRaised(at):
-                self._raise_instances(at)
+            case InstancesRaised(at, workers_keep):
+                if workers_keep:
+                    self._raise_unowned()
+                else:
+                    self._raise_instances(at)
             case VariantsChosen(tasks):
                 choose_variants(tables, tasks)
             case WorkerTold(worker, load, at):
@@ -295,7 +298,23 @@ class Replay:
                     row = (task, job.instances.get(position, 0))
                     apply_loss(tables, worker, [row], (), False, at)
                 else:
-                    job.requeue(position)
-                    job.instances[position] -= 1  # raised with all others
+                    # Raised with all others, below.
+                    job.instances[position] = job.requeue(position) - 1
             job.instances = RaisedInstances(job.instances, job.states, RUNNING)
         self.shipped.clear()
+
+    def _raise_unowned(self) -> None:
+        """Whatever no worker is known to have, one may have; and another, what one has."""
+        tables = self.tables
+        owned: dict[int, list[int]] = {}
+        for packed in self.shipped:
+            job = tables.jobs.get(packed >> NUMBER_BITS)
+            if job is not None:
+                owned.setdefault(job.id, []).append(job.numbering.position(packed & NUMBER_MASK))
+        for job in tables.jobs.values():
+            kept = [p for p in owned.get(job.id, ()) if p >= 0 and job.states[p] == WAITING]
+            job.skipping.update(kept, job.running())
+            states = bytearray(job.states)
+            for position in kept:
+                states[position] = RUNNING
+            job.instances = RaisedInstances(job.instances, states, WAITING)

@@ -188,8 +188,9 @@ class Events(Generic[E]):
                 yield from self._all_wait(at)
                 if self._is_news(at):
                     yield say.server_stopped(at)
-            case InstancesRaised(at):
-                yield from self._all_wait(at)
+            case InstancesRaised(at, workers_keep):
+                if not workers_keep:
+                    yield from self._all_wait(at)
             case _:
                 pass  # of no concern to users
         if self._idle:

@@ -1,7 +1,8 @@
 """Which shipments a compacted journal must tell of: those that a replay would ever ask for.
 
-That is whatever a worker had, unstarted, when a server stopped, or has at the journal's end. What
-has started, ended, come back or been shipped anew since is told of elsewhere.
+That is whatever a worker had, unstarted, when a server stopped or records may have been lost, or
+has at the journal's end. What has started, ended, come back or been shipped anew since is told of
+elsewhere.
 """
 
 from __future__ import annotations
@@ -60,8 +61,12 @@ class Shipments:
                 self._drop([task for task in self._open if job_of(task) == job])
             case ServerStopped():
                 self._need_open()
-            case InstancesRaised():
                 self._open.clear()
+            case InstancesRaised(_, workers_keep):
+                if workers_keep:
+                    self._need_open()
+                else:
+                    self._open.clear()
             case _:
                 pass  # moves nothing
 
@@ -97,7 +102,6 @@ class Shipments:
         for task, (number, worker) in self._open.items():
             self._needed.setdefault(number, set()).add(task)
             self._workers.setdefault(worker, []).append(task)
-        self._open.clear()
 
 
 def _rows(record: TasksShipped) -> Iterator[tuple[int, int, int]]:

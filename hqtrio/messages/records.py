@@ -210,10 +210,15 @@ class IdsUsed(Value, frozen=True, tag=22):
 
 
 class InstancesRaised(Value, frozen=True, tag=23):
-    """The records that stood here are lost: every unfinished task waits, under its next instance,
-    and belongs to no worker. Stands in place of a torn tail, in the same write that cuts it."""
+    """Records that stood here may be lost: every unfinished task waits, under its next instance,
+    and belongs to no worker.
+
+    With `workers_keep` what a worker has stays its own. Should it come back from there it skips an
+    instance, since another worker may have got it under the next one.
+    """
 
     at: float
+    workers_keep: bool = False
 
 
 class WorkerTold(Value, frozen=True, tag=24):

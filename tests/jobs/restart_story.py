@@ -146,6 +146,18 @@ class RestartStory(Story):
         self._restart(replay(self.records))
         assert not any(e.running or e.shipped for e in self.expected.values())
 
+    def lose_power(self, lost: int = 0) -> None:
+        """The server's machine dies, and so many records with it; workers go on."""
+        self.replayed()
+        del self.records[len(self.records) - lost :]
+        self.records.append(InstancesRaised(self.now.wall, workers_keep=True))
+        self.shipped.clear()
+        self._restart(replay(self.records))
+        for worker, expected in self.expected.items():
+            self.running[worker] = expected.running
+            self.shipped |= dict.fromkeys(expected.shipped, worker)
+            self.ready |= expected.shipped
+
     def _leave_workers(self) -> None:
         self.running = {worker: {} for worker in self.running}
         self.shipped.clear()

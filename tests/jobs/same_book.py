@@ -41,6 +41,7 @@ def _job(job: Job, wall: float) -> dict:
         "counts": job.counts,
         "executions": [job.executions.get(position) for position in range(job.count)],
         "instances": [job.instances.get(position, 0) for position in range(job.count)],
+        "skipping": job.skipping,
         # How often an ended task was lost concerns nobody any more.
         "crashes": {p: n for p, n in sorted(job.crashes.items()) if not ended[p]},
         "errors": dict(sorted(job.errors.items())),

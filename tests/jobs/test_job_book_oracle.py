@@ -24,6 +24,11 @@ class Task:
     crashes: int = 0
     workers: tuple[int, ...] = ()
     is_gang: bool = False
+    skips: bool = False
+
+    def wait_again(self) -> None:
+        self.state, self.instance = TaskState.WAITING, self.instance + 1 + self.skips
+        self.workers, self.is_gang, self.skips = (), False, False
 
 
 @dataclass
@@ -70,8 +75,7 @@ class OracleJob:
         if ran and (task.limit == NEVER_RESTART or too_often):
             self.fail(number)
         else:
-            task.state, task.instance = TaskState.WAITING, task.instance + 1
-            task.workers, task.is_gang = (), False
+            task.wait_again()
 
 
 LIMITS = st.sampled_from([NEVER_RESTART, UNLIMITED, 1, 2])

@@ -2,6 +2,7 @@
 
 import test_job_book_oracle as oracle
 from hypothesis import settings
+from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from restart_story import RestartStory
 
@@ -45,8 +46,26 @@ class RestartsAgainstOracle(oracle.JobBookAgainstOracle):
                 if task.state == TaskState.RUNNING and task.limit == NEVER_RESTART:
                     job.fail(number)
             for task in job.active():
-                task.state, task.instance = TaskState.WAITING, task.instance + 1
-                task.workers, task.is_gang = (), False
+                if task.state == TaskState.RUNNING:
+                    task.wait_again()
+                else:
+                    task.instance += 1
+        self.drop_complete()
+
+    @rule(data=st.data())
+    def lose_power(self, data):
+        ready = sorted(self.story.ready)
+        if ready and self.live:
+            tasks = data.draw(st.lists(st.sampled_from(ready), unique=True))
+            self.story.ship(data.draw(st.sampled_from(sorted(self.live))), *tasks)
+        for number, job in self.jobs.items():
+            for local, task in job.tasks.items():
+                if task.state == TaskState.RUNNING or (number, local) in self.story.shipped:
+                    task.skips = True
+                elif task.state == TaskState.WAITING:
+                    task.instance += 1
+        self.story.lose_power()
+        self.story.take_back(*self.story.shipped)
         self.drop_complete()
 
 

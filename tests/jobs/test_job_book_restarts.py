@@ -260,6 +260,11 @@ class Restarts(RuleBasedStateMachine):
         self.stories = self.stories[-1:]
         self.story.tear()
 
+    @rule()
+    def lose_power(self):
+        self.stories = self.stories[-1:]
+        self.story.lose_power()
+
     # --- what must agree
 
     @invariant()

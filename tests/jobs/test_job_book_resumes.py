@@ -98,6 +98,46 @@ def test_s4_11_cancelled_jobs_are_gone(story, death):
     assert listed(story) == []
 
 
+def test_what_a_worker_has_goes_on_after_the_death_of_the_machine(story):
+    worker = story.worker()
+    story.submit(array_of(4))
+    story.run(worker, (1, 0))
+    story.start(worker, (1, 1))
+    story.ship(worker, (1, 2))
+    story.lose_power()
+    assert story.expected[worker].running == {(1, 1): 0}
+    assert story.expected[worker].shipped == {(1, 2): 0}
+    assert story.ready == {(1, 2): 0, (1, 3): 1}
+    story.end(worker)
+    story.run(worker, (1, 2))
+    assert story.states(1) == [FINISHED, FINISHED, FINISHED, WAITING]
+
+
+def test_a_forgotten_shipment_is_not_repeated_under_its_instance(story):
+    worker = story.worker()
+    story.submit(array_of(1))
+    story.ship(worker, (1, 0))
+    story.lose_power(lost=1)
+    assert story.ready == {(1, 0): 1}
+
+
+def test_a_task_whose_next_shipment_may_be_forgotten_skips_an_instance(story):
+    first, second = story.worker(), story.worker()
+    story.submit(array_of(2))
+    story.start(first, (1, 0))
+    story.ship(first, (1, 1))
+    before = len(story.records)
+    story.lose(first)
+    story.ship(second)
+    assert story.ready == {(1, 0): 1, (1, 1): 1}
+    story.lose_power(lost=len(story.records) - before)
+    assert story.running[first] == {(1, 0): 0} and story.shipped == {(1, 1): first}
+    story.lose(first)
+    assert story.ready == {(1, 0): 2, (1, 1): 2}
+    story.kill()
+    assert [row.instance for row in story.rows(1)] == [2, 2]
+
+
 def test_s4_12_jobs_of_several_servers_are_all_there(story):
     story.submit(array_of(1))
     story.stop()

@@ -143,6 +143,7 @@ VALUES: tuple[Record, ...] = (
     ServerStopped(NOW),
     IdsUsed(9, 8, 7, ((b"0123456789abcdef", 5),)),
     InstancesRaised(NOW),
+    InstancesRaised(NOW, workers_keep=True),
     WorkerTold(2, LOAD, NOW),
     VariantsChosen(((T1, 1),)),
 )  # fmt: skip

@@ -124,8 +124,20 @@ async def test_s4_13_a_torn_tail_is_cut_with_a_warning(tmp_path, caplog, same_bo
         await journal.append([closed(3)])
     assert "bytes were not written to their end" in caplog.text
     # Only if the machine may have died can somebody know of what is lost.
-    gap = [] if same_boot else [InstancesRaised(NOW)]
+    gap = [] if same_boot else [InstancesRaised(NOW, workers_keep=True)]
     assert records_of(path) == [closed(1), *gap, closed(3)]
+
+
+async def test_a_journal_that_was_closed_has_all_wherever_it_is_opened_next(
+    tmp_path, monkeypatch
+) -> None:
+    path = tmp_path / "journal"
+    async with a_journal(path) as journal:
+        await journal.append([closed(1)])
+    monkeypatch.setattr("actors.server.journal_lock._boot_id", lambda: "another")
+    async with a_journal(path) as journal:
+        await journal.append([closed(2)])
+    assert records_of(path) == [closed(1), closed(2)]
 
 
 async def test_b15_an_empty_file_becomes_a_new_journal(tmp_path) -> None:

@@ -163,4 +163,4 @@ def test_who_reads_after_a_death_of_the_machine_is_told_of_the_gap(tmp_path) -> 
     lock.write_text(lock.read_text().replace(this_process().boot, "an earlier boot"))
     life(path, Disk(), [3], [])
     assert opened_jobs(path) == [1, 3]
-    assert InstancesRaised(NOW) in records_of(path)
+    assert InstancesRaised(NOW, workers_keep=True) in records_of(path)

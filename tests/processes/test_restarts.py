@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from process_cluster import PATIENCE_S, Cluster
@@ -104,6 +105,31 @@ def test_a_running_task_does_not_notice_that_its_server_was_killed(cluster, resu
     (row,) = cluster.json("worker", "list")
     assert row["id"] == 1
     assert worker.poll() is None
+
+
+@pytest.mark.parametrize("lives", ["one", "two"])
+def test_after_the_death_of_its_machine_what_runs_goes_on_and_what_waits_is_renumbered(
+    cluster, resuming, lives
+):
+    script = "echo $HQ_INSTANCE_ID >> runs-$HQ_TASK_ID; while [ ! -e go ]; do sleep 0.05; done"
+    cluster.start_worker("--cpus", "1")
+    cluster.submit("--array", "0-1", "--", "bash", "-c", script)
+    cluster.wait_counts(1, running=1, waiting=1)
+    cluster.submit("--cpus", "2", "--", "bash", "-c", "echo $HQ_INSTANCE_ID > late")
+    if lives == "two":
+        resuming.end(signal.SIGKILL)
+        resuming.start()
+    resuming.end(signal.SIGKILL)
+    lock = cluster.work / "journal.lock"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    lock.write_text(lock.read_text().replace(boot, "of before the power cut"))
+    resuming.start()
+    assert cluster.counts(1) == {"running": 1, "waiting": 1}
+    (cluster.work / "go").touch()
+    cluster.start_worker("--cpus", "2", name="second")
+    cluster.run("job", "wait", "all")
+    assert [(cluster.work / f"runs-{n}").read_text().split() for n in (0, 1)] == [["0"], ["0"]]
+    assert (cluster.work / "late").read_text().split() == ["1"]
 
 
 def test_s4_13_a_journal_whose_last_byte_is_gone_can_be_used(cluster, resuming):
