@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.sandbox import Failed, Sandbox, cpu_seconds
+from benchmarks.sandbox import TIMEOUT_S, Failed, Sandbox, cpu_seconds
 
 START_S: Final = 60.0
 STOP_S: Final = 15.0
@@ -33,6 +33,30 @@ class Cluster:
     def command(self, *words: str) -> float:
         """Seconds of one command from start to end."""
         return self.sandbox.run(hqtrio(*words)).seconds
+
+    @property
+    def instance(self) -> Path | None:
+        """Where the server that listens keeps its files."""
+        link = self.server_dir / "hq-current"
+        return link.resolve() if (link / "access.json").exists() else None
+
+    def wait_for_server(self, before: Path | None) -> None:
+        """Return once another server listens than that of this directory."""
+        give_up_at = time.monotonic() + START_S
+        while self.instance in (before, None):
+            if self.server.poll() is not None or time.monotonic() > give_up_at:
+                raise Failed("the server did not start")
+            time.sleep(0.005)
+
+    def restart_server(self, journal: Path) -> float:
+        """Kill it; seconds that another one takes to listen, with all that the journal tells."""
+        before = self.instance
+        self.server.kill()
+        self.server.wait()
+        begin = time.perf_counter()
+        self.server = self.sandbox.start(hqtrio("server", "start", "--journal", str(journal)))
+        self.wait_for_server(before)
+        return time.perf_counter() - begin
 
     def start_workers(self, count: int, *options: str) -> None:
         """Return once they are connected."""
@@ -62,10 +86,20 @@ class Cluster:
         self.sandbox.notes.append(f"CPU per task: {', '.join(spent)}")
 
     def expect_finished(self, job: int, count: int) -> None:
+        if (found := self.finished(job)) != count:
+            raise Failed(f"of job {job} {found} tasks have finished, expected {count}")
+
+    def wait_finished(self, job: int, count: int) -> None:
+        """Return once so many tasks have finished."""
+        give_up_at = time.monotonic() + TIMEOUT_S
+        while self.finished(job) != count:
+            if time.monotonic() > give_up_at:
+                raise Failed(f"the tasks of job {job} had not ended after {TIMEOUT_S:g} s")
+
+    def finished(self, job: int) -> int:
         said = self.sandbox.run(hqtrio("job", "list", "--all", "--output-mode", "json")).stdout
         stats = next(row["task_stats"] for row in json.loads(said) if row["id"] == job)
-        if stats["finished"] != count:
-            raise Failed(f"job {job} has {stats}, expected {count} finished")
+        return int(stats["finished"])
 
     def stop(self) -> None:
         """Ask politely; the sandbox does the rest."""
@@ -87,18 +121,15 @@ def hqtrio(*words: str) -> list[str]:
 
 
 @contextmanager
-def open_cluster(sandbox: Sandbox, *, stall_log: Path | None = None) -> Iterator[Cluster]:
+def open_cluster(
+    sandbox: Sandbox, *options: str, stall_log: Path | None = None
+) -> Iterator[Cluster]:
     """A server that listens; it and the workers started later end with the block."""
     extra = {STALL_VARIABLE: str(stall_log)} if stall_log else {}
-    server = sandbox.start(hqtrio("server", "start"), extra=extra)
+    server = sandbox.start(hqtrio("server", "start", *options), extra=extra)
     cluster = Cluster(sandbox, server, [])
-    access = cluster.server_dir / "hq-current" / "access.json"
-    give_up_at = time.monotonic() + START_S
     try:
-        while not access.exists():
-            if server.poll() is not None or time.monotonic() > give_up_at:
-                raise Failed("the server did not start")
-            time.sleep(0.02)
+        cluster.wait_for_server(None)
         yield cluster
     except Failed as failed:
         raise Failed(f"{failed} | logs: {sandbox.last_words()}") from failed

@@ -17,6 +17,11 @@ CLI_PROGRAM: Final = "hqtrio submit PROGRAM"
 CLI_LIST: Final = "hqtrio job list"
 CLI_FILE: Final = "hqtrio submit job.yaml"
 LOST_WORK_ORDERED: Final = "hqtrio (lost work taken as ordered)"
+ARRAY_JOURNALED: Final = "array, journal on disk"
+ARRAY_UNJOURNALED: Final = "array, --journal none"
+GRAPH_JOURNALED: Final = "graph, journal on disk"
+GRAPH_UNJOURNALED: Final = "graph, --journal none"
+COMPACTION: Final = "hqtrio journal prune"
 # The scheduling machine among pretended workers:
 KINDS: Final = ("3 s tasks", "20 s tasks")
 ROUNDS: Final = ("median round", "worst round")
@@ -181,6 +186,28 @@ ALL: Final = (
         counted="connected workers",
         budgets=(Budget(HQTRIO, 0.5),),
         rounds_max=1,
+    ),
+    Workload(
+        "journal_cost",
+        "tasks without processes with a journal and without; the graph has a tenth of the tasks",
+        "us/task",
+        tasks=1_000_000,
+        quick_tasks=50_000,
+        budgets=(
+            # 15 % of the throughput.
+            Budget(ARRAY_JOURNALED, 1 / 0.85, against=ARRAY_UNJOURNALED),
+            Budget(GRAPH_JOURNALED, 1 / 0.85, against=GRAPH_UNJOURNALED),
+        ),
+        on_disk=True,
+    ),
+    Workload(
+        "journal_replay",
+        "a server's start from the journal of finished tasks of an open job",
+        "s",
+        tasks=1_000_000,
+        quick_tasks=50_000,
+        budgets=(Budget(HQTRIO, 5),),
+        on_disk=True,
     ),
     Workload(
         "sim_uniform",

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from statistics import median
 from typing import Final
 
+from benchmarks import journal
 from benchmarks.cluster import STOP_S, Cluster, hqtrio, open_cluster, stall_in
 from benchmarks.peers import bare_import
 from benchmarks.peers.peer import Figures, Peer
@@ -259,6 +260,7 @@ PEER = Peer(
         "cli": cli,
         "stall": stall,
         "idle": idle,
+        **journal.MEASURES,
         **rows.MEASURES,
     },
 )
