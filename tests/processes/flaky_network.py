@@ -18,6 +18,8 @@ class FlakyNetwork:
         self._lock = threading.Lock()
         self._pairs: list[_Pair] = []
         self._is_down = False
+        self._flows = threading.Event()
+        self._flows.set()
         self.made = 0  # connections so far
         self.server_dir = cluster.root / name
         place = self.server_dir / "hq-current"
@@ -46,7 +48,7 @@ class FlakyNetwork:
                 except OSError:
                     near.close()
                     continue
-                self._pairs.append(_Pair(near, far))
+                self._pairs.append(_Pair(near, far, self._flows))
                 self.made += 1
 
     def cut(self) -> None:
@@ -68,14 +70,23 @@ class FlakyNetwork:
             for pair in self._pairs:
                 pair.is_dead = True
 
+    def stall(self) -> None:
+        """Nothing arrives until it flows again, and then everything does."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        self._flows.set()
+
     def close(self) -> None:
         self._listener.close()
         self.cut()
+        self.flow()
 
 
 class _Pair:
-    def __init__(self, near: socket.socket, far: socket.socket) -> None:
+    def __init__(self, near: socket.socket, far: socket.socket, flows: threading.Event) -> None:
         self._ends = (near, far)
+        self._flows = flows
         self.is_dead = False
         for source, sink in ((near, far), (far, near)):
             threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
@@ -83,6 +94,7 @@ class _Pair:
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                self._flows.wait()
                 if not self.is_dead:
                     sink.sendall(data)
         if not self.is_dead:
