@@ -207,6 +207,8 @@ class Job:
     def put_ended(self, position: int, ended: float) -> int:
         """Date the end of a task that somebody else ended; says on which worker it ran, or 0."""
         row = self.executions.get(position)
+        if not row.started:
+            row = Execution()  # nothing is known of it, wherever it stands
         self.executions.put(position, row._replace(ended=ended))
         return row.worker
 

@@ -248,13 +248,14 @@ class JobBook:
             return
         self._tables.out.record(WorkerLost(event.worker, reason, now.wall))
         crashed = reason in CRASHES
-        apply_loss(self._tables, event.worker, event.running, event.shipped, crashed, now.wall)
+        rows = event.running, event.shipped
+        apply_loss(self._tables, event.worker, *rows, crashed, event.heard_out, now.wall)
 
     def _dropped(self, event: TasksDropped, now: Now) -> None:
         """What the worker is back without waits again; nobody has crashed."""
         ran = [job for job, p in active(self._tables, event.tasks) if job.states[p] == RUNNING]
         self._tables.workers.released(event.worker, len(ran))
-        apply_loss(self._tables, event.worker, (), event.tasks, False, now.wall)
+        apply_loss(self._tables, event.worker, (), event.tasks, False, True, now.wall)
 
     def _take_in(
         self,

@@ -13,6 +13,7 @@ from hqtrio.jobs.instances import RaisedInstances
 from hqtrio.jobs.job import WAITING, Job, Runs
 from hqtrio.jobs.pairing import is_met
 from hqtrio.messages.scheduling import Body, TasksReady
+from hqtrio.model.task import NEVER_RESTART
 
 PLACES_SLICE: Final = 20_000  # tasks of a pair of arrays that are looked at
 SLICE: Final = 2000  # runs, or tasks with bodies of their own, announced before others get a turn
@@ -114,6 +115,7 @@ def _ready(
         block.entries(place),
         gates=bool(block.feeds or block.feeds_each),
         depth=block.depth,
+        alone=block.settings.crash_limit == NEVER_RESTART,
     )
 
 
@@ -212,15 +214,17 @@ def _announce_graph(
         body = made.get(index)
         if body is None:
             body = made[index] = Body(numbers.take(), job.id, block.content(index))
+        chosen = block.settings[settings]
         out.command(
             TasksReady(
                 block.variants[variants],
-                block.settings[settings].priority,
+                chosen.priority,
                 body,
                 tuple(runs),
                 instance,
                 gates=bool(block.needs),
                 depth=steps * step,
+                alone=chosen.crash_limit == NEVER_RESTART,
             )
         )
 

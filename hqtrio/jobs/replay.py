@@ -281,7 +281,7 @@ class Replay:
         for worker in workers.entries:
             workers.gone(worker, LossReason.STOPPED, at)
         for worker, (running, waiting) in held.items():
-            apply_loss(self.tables, worker, running, waiting, False, at)
+            apply_loss(self.tables, worker, running, waiting, False, False, at)
         self.shipped.clear()
 
     def _raise_instances(self, at: float) -> None:
@@ -296,7 +296,7 @@ class Replay:
                 if job.settings_at(position).crash_limit == NEVER_RESTART:
                     task = task_id(job.id, job.numbering.number(position))
                     row = (task, job.instances.get(position, 0))
-                    apply_loss(tables, worker, [row], (), False, at)
+                    apply_loss(tables, worker, [row], (), False, False, at)
                 else:
                     # Raised with all others, below.
                     job.instances[position] = job.requeue(position) - 1

@@ -405,14 +405,21 @@ def apply_loss(
     running: Sequence[tuple[int, int]],
     shipped: Sequence[tuple[int, int]],
     crashed: bool,
+    heard_out: bool,
     wall: float,
 ) -> None:
-    """What ran there waits again or fails; what was merely shipped waits under a new instance."""
+    """What ran there waits again or fails; what was merely shipped waits under a new instance.
+
+    Unless the worker was heard out it may have started what was shipped: what must not start twice
+    fails then.
+    """
     follow = Consequences()
     for ran, rows in ((True, running), (False, shipped)):
         for job, position in active(tables, rows):
             tables.changed[job.id] = None
             started = ran or job.states[position] == RUNNING
+            if not heard_out and job.settings_at(position).crash_limit == NEVER_RESTART:
+                started = True
             if _crash(tables, job, position, started, started and crashed, wall, follow):
                 follow.failed.append(task_id(job.id, job.numbering.number(position)))
     _record_again(tables, follow)

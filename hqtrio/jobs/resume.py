@@ -50,7 +50,7 @@ def resume(replayed: Replay, grace_s: float, now: Now) -> None:
         of = workers.entries.get(worker)
         if of is None or of.reason is not None:
             crashed = of is not None and of.reason in CRASHES
-            apply_loss(tables, worker, running, shipped, crashed, now.wall)
+            apply_loss(tables, worker, running, shipped, crashed, False, now.wall)
     tables.out.effects.clear()  # announced below with all others
     for job in list(tables.jobs.values()):
         tables.settle(job, now.wall)

@@ -54,14 +54,16 @@ class TasksDropped:
 class WorkerGone:
     """The scheduler has dropped its mirror of the worker; its tasks are nobody's now.
 
-    `running` and `shipped` (never started there) are packed task ids with their instances. The
-    job book decides what becomes of each, and announces it as TasksReady again.
+    `running` and `shipped` (never started there, as far as it said; with `heard_out` it has said
+    all that it had to) are packed task ids with their instances. The job book decides what becomes
+    of each, and announces it as TasksReady again.
     """
 
     worker: int
     reason: LossReason
     running: tuple[tuple[int, int], ...]
     shipped: tuple[tuple[int, int], ...]
+    heard_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class TasksReady:
     All have `instance`. `entries` holds one item per task in the order of the runs, or nothing.
     With `gates`, other tasks may wait for the end of these. `depth` is how many tasks the longest
     chain of unfinished predecessors had at submit: of graphs that were begun the rest comes first.
+    With `alone` a worker gets them only when it can start them at once.
     """
 
     variants: Variants
@@ -149,6 +152,7 @@ class TasksReady:
     entries: EntrySlice | None = None
     gates: bool = False
     depth: int = 0
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def _top_up(
         # Slots that are going to be opened on other workers have a share as well.
         everywhere = max(everywhere, slots * context.tables.could_run(klass, context.now))
     share = max(least, surplus * slots // everywhere)
-    count = min(want - ahead, share, queue.count)
+    count = min(want - ahead, share, queue.may_ship_ahead)
     if count <= 0 or (klass.timed and not _is_timely(context, mirror, klass)):
         return False
     if context.tables.demanding and context.is_wanted(klass):

@@ -210,6 +210,7 @@ class Scheduling:
     def _run_round(self, at: float) -> None:
         one = Round(self._tables, at, self._patience_s)
         one.run()
+        self._tables.forget_idle_classes()
         if one.placed:
             self._wake_at = one.wake_at
         self._rounds += 1
@@ -454,7 +455,8 @@ class Scheduling:
         shipped: list[tuple[int, int]] = []
         for task, batch in mirror.held.items():
             (running if task in mirror.running else shipped).append((task, batch.instance))
-        return [*effects, Fact(WorkerGone(mirror.id, reason, tuple(running), tuple(shipped)))]
+        rows = tuple(running), tuple(shipped)
+        return [*effects, Fact(WorkerGone(mirror.id, reason, *rows, mirror.heard_out))]
 
     def _leave_gang(self, mirror: Mirror, at: float) -> list[Effect]:
         """A task loses its root and so all workers, or goes on without this one."""
@@ -533,6 +535,7 @@ class Scheduling:
                         check_load(load)
                         effects.append(Fact(WorkerBusy(mirror.id, load)))
                     case Goodbye(reason):
+                        mirror.heard_out = True
                         if mirror.stopping is None:
                             self._leave(mirror, reason, at)
                     case Register():

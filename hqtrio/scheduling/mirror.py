@@ -19,6 +19,8 @@ from hqtrio.scheduling.ready import Batch, ReadyQueue
 
 Amounts = tuple[int, ...]  # of the resources of a shape, in its order
 
+FORMER_MAX: Final = 64  # priorities of a class that are still in its heap although they are gone
+
 
 class RequestClass:
     """All tasks with equal variants, wherever they are."""
@@ -55,6 +57,11 @@ class RequestClass:
         self.shipped = 0  # at workers and not ended
         self.shipped_at: dict[int, int] = {}  # the same by priority, never 0
         self.slots = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no tasks anywhere, and nothing of it is left at a worker."""
+        return not self.queues and not self.stakes
 
     @property
     def backlog(self) -> int:
@@ -96,6 +103,8 @@ class RequestClass:
     def add_queue(self, queue: ReadyQueue) -> None:
         self.queues[queue.priority] = queue
         heappush(self._order, -queue.priority)
+        if len(self._order) > 2 * len(self.queues) + FORMER_MAX:
+            self._order[:] = sorted(-priority for priority in self.queues)
 
 
 class Shape:
@@ -154,6 +163,13 @@ class Shape:
         if klass.id not in self._used:
             self._used[klass.id] = self._find_used(klass)
         return self._used[klass.id]
+
+    def forget(self, classes: Iterable[RequestClass]) -> None:
+        """Nobody asks for these any more."""
+        for klass in classes:
+            for variant in self._usable.pop(klass.id, ()):
+                self._demands.pop((klass.id, variant), None)
+            self._used.pop(klass.id, None)
 
     def _find_used(self, klass: RequestClass) -> Amounts | None:
         usable = self.usable(klass)
@@ -301,6 +317,7 @@ class Mirror:
         "gang",
         "gating",
         "had_past",
+        "heard_out",
         "held",
         "id",
         "idle_timeout_s",
@@ -355,6 +372,7 @@ class Mirror:
         self.deadline_at = inf
         self.idle_timeout_s = inf
         self.stopping: LossReason | None = None
+        self.heard_out = False  # it has said goodbye
         self.in_use = False  # gets work, as long as it is fit for that
         self.is_stuck = False  # it does not read what it is sent
         self.doomed: Final[set[int]] = set()  # tasks that it had and has to be rid of first
@@ -558,6 +576,12 @@ class Mirror:
         for stake in self.stakes.values():
             stake.klass.slots -= stake.slots
             del stake.klass.stakes[self.id]
+
+    def forget_classes(self, numbers: set[int]) -> None:
+        """They will never be named again."""
+        self.no_fit.difference_update(numbers)
+        self.too_late.difference_update(numbers)
+        self.classes.difference_update(numbers)
 
     def is_waiting(self, task: int) -> bool:
         """Whether it makes sense to ask for the task."""

@@ -30,6 +30,7 @@ class Batch:
     slice: EntrySlice | None = None
     gates: bool = False  # other tasks may wait for the end of these
     lead: int = 0  # ids by which its tasks come before others of their level
+    alone: bool = False  # never shipped ahead of a slot
     _ends: Sequence[int] = ()
     _starts: list[tuple[int, int]] = field(default_factory=list)  # first id, position; sorted
 
@@ -82,12 +83,13 @@ Run = tuple[int, int, int, Batch]  # first task id, count, position of the first
 class ReadyQueue:
     """Ready tasks of one class and priority, lowest task id first unless their batch leads."""
 
-    __slots__ = ("_heap", "count", "klass", "priority")
+    __slots__ = ("_has_alone", "_heap", "count", "klass", "priority")
 
     def __init__(self, klass: RequestClass, priority: int) -> None:
         self.klass = klass
         self.priority = priority
         self.count = 0
+        self._has_alone = False
         self._heap: list[tuple[int, Run]] = []  # by first task id less what its batch leads
 
     @property
@@ -100,6 +102,14 @@ class ReadyQueue:
         """The run that starts next; the queue must not be empty."""
         return self._heap[0][1]
 
+    @property
+    def may_ship_ahead(self) -> int:
+        """How many of the first tasks at least may lie ready at a worker before it has a slot."""
+        if not self._has_alone:
+            return self.count
+        _, count, _, batch = self.first_run
+        return 0 if batch.alone else count
+
     def runs(self) -> list[Run]:
         """Everything queued, in no particular order."""
         return [run for _, run in self._heap]
@@ -107,6 +117,7 @@ class ReadyQueue:
     def push(self, runs: Iterable[Run]) -> None:
         for run in runs:
             heappush(self._heap, (run[0] - run[3].lead, run))
+            self._has_alone |= run[3].alone
             self.count += run[1]
 
     def take(self, count: int) -> list[Run]:

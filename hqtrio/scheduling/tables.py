@@ -15,6 +15,7 @@ from hqtrio.scheduling.mirror import Gang, Mirror, RequestClass, Shape
 from hqtrio.scheduling.ready import Batch, ReadyQueue, Run, Spans, runs_of
 
 DEPTH_JOBS: Final = 256  # so many jobs older counts a task for each step of depth
+IDLE_CLASSES_MAX: Final = 256  # that are remembered with what was learned of them
 
 
 class Tables:
@@ -24,6 +25,8 @@ class Tables:
         self.workers: dict[int, Mirror] = {}  # ascending by id
         self.shapes: dict[Descriptor, Shape] = {}
         self.classes: dict[Variants, RequestClass] = {}
+        self._last_class = 0
+        self._classes_max = 2 * IDLE_CLASSES_MAX  # with more, idle ones are looked for
         self.levels: dict[int, dict[int, ReadyQueue]] = {}  # priority, class; never empty
         self.holds: dict[int, Hold] = {}  # by class
         self.free: dict[str, int] = {}  # amounts on all workers that take single-node tasks
@@ -52,8 +55,25 @@ class Tables:
     def klass(self, variants: Variants) -> RequestClass:
         klass = self.classes.get(variants)
         if klass is None:
-            klass = self.classes[variants] = RequestClass(len(self.classes) + 1, variants)
+            self._last_class += 1
+            klass = self.classes[variants] = RequestClass(self._last_class, variants)
         return klass
+
+    def forget_idle_classes(self) -> None:
+        """Of the classes without tasks few are left, those that were served last."""
+        if len(self.classes) <= self._classes_max:
+            return
+        idle = [k for k in self.classes.values() if k.is_idle and k.id not in self.holds]
+        idle.sort(key=lambda klass: (klass.started_at, klass.id))
+        gone = idle[: max(0, len(idle) - IDLE_CLASSES_MAX)]
+        for klass in gone:
+            del self.classes[klass.variants]
+        for shape in self.shapes.values():
+            shape.forget(gone)
+        numbers = {klass.id for klass in gone}
+        for mirror in self.workers.values():
+            mirror.forget_classes(numbers)
+        self._classes_max = len(self.classes) + IDLE_CLASSES_MAX
 
     def batch(self, ready: TasksReady) -> Batch:
         """What the tasks of the announcement share."""
@@ -66,6 +86,7 @@ class Tables:
             ready.entries,
             ready.gates,
             ready.depth * DEPTH_JOBS << NUMBER_BITS,
+            ready.alone,
         )
 
     def announce(self, ready: TasksReady) -> None:

@@ -68,8 +68,9 @@ class OracleJob:
             self.sweep(TaskState.ABORTED)
 
     def void(self, number: int, ran: bool, crashed: bool) -> None:
-        """An execution came to nothing."""
+        """An execution came to nothing; what was shipped and must not run twice may have run."""
         task = self.tasks[number]
+        ran = ran or task.limit == NEVER_RESTART
         task.crashes += ran and crashed
         too_often = crashed and task.limit != UNLIMITED and task.crashes >= task.limit
         if ran and (task.limit == NEVER_RESTART or too_often):

@@ -22,6 +22,7 @@ from hqtrio.messages.records import (
     TasksRequeued,
     WorkerLost,
 )
+from hqtrio.messages.scheduling import WorkerGone
 from hqtrio.model.job import JobState, Submit
 from hqtrio.model.task import NEVER_RESTART, UNLIMITED, Ending, Stdio, TaskSettings, TaskState
 from hqtrio.model.worker import LossReason
@@ -735,3 +736,23 @@ def test_one_key_makes_one_job(story):
     assert story.ask(say.SubmitPart(b"k")) == say.Done()
     assert story.ask(say.SubmitCommit(b"k")) == say.Submitted(job)
     assert len(story.ask(say.ListJobs(EVERY)).rows) == 1
+
+
+@pytest.mark.parametrize("heard_out", [False, True])
+def test_what_never_restarts_fails_unless_its_worker_surely_has_not_started_it(story, heard_out):
+    worker = story.worker()
+    story.submit(array_of(2, settings=TaskSettings(crash_limit=NEVER_RESTART)))
+    shipped = tuple((1 << 32 | number, story.ready.pop((1, number))) for number in (0, 1))
+    reason = LossReason.STOPPED if heard_out else LossReason.CONNECTION_LOST
+    story.tell(WorkerGone(worker, reason, (), shipped[:1], heard_out))
+    expected = [WAITING if heard_out else FAILED, WAITING]
+    assert [row.state for row in story.rows(1)] == expected
+    assert story.ready == ({(1, 0): 1} if heard_out else {})
+    story.book.check()
+
+
+def test_only_what_never_restarts_goes_alone(story):
+    story.submit(array_of(1, settings=TaskSettings(crash_limit=NEVER_RESTART)))
+    story.submit(array_of(1))
+    assert story.seen_by_tasks[1, 0].alone
+    assert not story.seen_by_tasks[2, 0].alone

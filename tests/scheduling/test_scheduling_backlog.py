@@ -54,6 +54,34 @@ def test_long_tasks_get_no_backlog():
     assert (len(worker.running), waiting(worker)) == (1, 0)
 
 
+def test_tasks_that_go_alone_are_never_shipped_ahead_and_all_run():
+    cluster = Cluster()
+    worker = cluster.join(2)
+    alone = cluster.submit(1, count=50, alone=True)
+    cluster.settle()
+    for left in range(50, 0, -1):
+        assert (len(worker.running), waiting(worker)) == (min(left, 2), 0)
+        worker.end(min(worker.running))
+        cluster.settle()
+    assert [task for task, _ in sorted(worker.ran)] == alone
+
+
+def test_tasks_that_go_alone_stay_behind_when_others_of_their_kind_are_shipped_ahead():
+    cluster = Cluster()
+    worker = cluster.join(1)
+    others = cluster.submit(1, count=3)
+    alone = cluster.submit(1, count=20, alone=True)
+    cluster.submit(1, count=20)
+    cluster.settle()
+    worker.end(others[0])
+    cluster.settle()
+    assert waiting(worker) == 1
+    worker.end(others[1])
+    worker.end(others[2])
+    cluster.settle()
+    assert list(worker.running) == alone[:1]
+
+
 def test_workers_share_backlog_fairly():
     cluster = Cluster()
     workers = [cluster.join(10) for _ in range(3)]
