@@ -156,6 +156,16 @@ ALL: Final = (
         rounds_max=1,
     ),
     Workload(
+        "memory_forgotten",
+        "growth of the server's memory by jobs of 10,000 tasks that ended and were forgotten",
+        "%",
+        tasks=1000,
+        quick_tasks=20,
+        counted="jobs",
+        budgets=(Budget(HQTRIO, 10),),
+        rounds_max=1,
+    ),
+    Workload(
         "cli",
         "command start-up on a small server",
         "ms",

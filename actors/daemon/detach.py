@@ -1,39 +1,48 @@
 """Start a server that outlives its terminal, and come back when it listens.
 
-The parent starts the same command in a session of its own and waits at a pipe. The child speaks
-on the terminal until it listens; then it turns to its log, says so through the pipe, and the
-parent ends. Whatever goes wrong before that is seen where the user looks.
+Three processes: the one that was asked, which waits at a pipe; one in a session of its own, which
+keeps the server alive; the server. It speaks on the terminal until it listens; then it turns to its
+log, and says so through the pipes. Whatever goes wrong before is seen where the user looks.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from actors.daemon.program import own_words
+from actors.daemon.detached import READY_FD
+from actors.daemon.keeper import LOG_NAME
+from actors.daemon.program import module_words
 from hqtrio.errors import InputError
 
-READY_FD: Final = "HQTRIO_READY_FD"
-LOG_NAME: Final = "server.log"
-PID_NAME: Final = "server.pid"
+__all__ = ["Started", "start_detached"]
 
 
-def start_detached(arguments: Sequence[str]) -> dict[str, object]:
-    """Run `hqtrio ARGUMENTS` detached; returns what it said when it was ready. Blocks until then.
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A daemon: who keeps the server alive, where both log, and what the server said."""
 
-    Raises InputError if it ends first; its own words are on standard error already.
+    keeper: int
+    log: Path
+    details: Mapping[str, object]
+
+
+def start_detached(command: Sequence[str]) -> Started:
+    """`command`, the start of a server, goes on without us and is kept alive. Blocks until it
+    listens.
+
+    Raises InputError, with the server's reason, if it does not start; nothing is left behind then.
     """
     read, write = os.pipe()
-    command = [*own_words(), *arguments]
     with open(read, "rb") as ready:
         try:
-            child = subprocess.Popen(
-                command,
+            keeper = subprocess.Popen(
+                [*module_words("actors.daemon"), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, READY_FD: str(write)},
@@ -42,44 +51,17 @@ def start_detached(arguments: Sequence[str]) -> dict[str, object]:
             )
         finally:
             os.close(write)
-        line = ready.readline()
-    if line.endswith(b"\n"):
-        child.returncode = 0  # it lives on; we do not wait for it
-        said = json.loads(line)
-        assert isinstance(said, dict)
-        return said
-    raise InputError(f"the server did not start (exit code {child.wait()})")
-
-
-class Detached:
-    """The child's side."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    @classmethod
-    def from_environment(cls) -> Detached | None:
-        """The pipe to a waiting parent, if there is one; no child of ours will see it."""
-        fd = os.environ.pop(READY_FD, None)
-        if fd is None:
-            return None
-        os.set_inheritable(int(fd), False)
-        return cls(int(fd))
-
-    def ready(self, instance_dir: Path, said: Mapping[str, object]) -> None:
-        """Turn standard output and error to the log, leave the pid, let the parent end."""
-        log = os.open(
-            instance_dir / LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
-        pid = os.open(
-            instance_dir / PID_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
-        )
-        with open(pid, "w") as file:
-            file.write(f"{os.getpid()}\n")
-        with open(self._fd, "wb") as parent:
-            parent.write(json.dumps(said).encode() + b"\n")
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.close(log)
+        try:
+            line = ready.readline()
+        except KeyboardInterrupt:
+            keeper.send_signal(signal.SIGINT)
+            keeper.wait()
+            raise
+    said = json.loads(line) if line.endswith(b"\n") else {}
+    if "instance" in said:
+        keeper.returncode = 0  # it lives on; we do not wait for it
+        return Started(keeper.pid, Path(said["instance"]) / LOG_NAME, said["details"])
+    code = keeper.wait()
+    raise InputError(
+        said.get("refused") or f"the server did not start (exit code {said.get('code', code)})"
+    )

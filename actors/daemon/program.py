@@ -23,6 +23,19 @@ def own_words() -> list[str]:
     return [sys.executable, "-P", "-m", "hqtrio"]
 
 
+def module_words(module: str) -> list[str]:
+    """Words that run a module of ours with the interpreter of this process."""
+    if carried_file() is None:
+        return [sys.executable, "-P", "-m", module]
+    # Only what has unpacked the single file knows where it lies.
+    root = str(Path(__file__).parents[2])
+    code = (
+        f"import sys; sys.path.insert(0, {root!r}); import runpy; "
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
+    return [sys.executable, "-P", "-c", code]
+
+
 def own_file() -> Path | None:
     """The executable file that is this program: the one carried here, or the one installed."""
     file = carried_file() or Path(sys.executable).parent / "hqtrio"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
 
+from actors.daemon.keeper import keeper_of
 from hqtrio.errors import InputError, Refused, Unreachable
 from hqtrio.messages.client import Said
 from hqtrio.net.access import AccessFile, Endpoint, make_access, read_access, write_access
@@ -51,19 +53,26 @@ class ServerSettings:
 
 
 async def refuse_second(server_dir: Path) -> None:
-    """InputError if a server of this directory answers."""
+    """InputError if a server of this directory answers, or is about to come back."""
+    keeper = keeper_of(server_dir)
+    if not await _answers(server_dir) and (keeper is None or keeper.pid == os.getppid()):
+        return
+    raise InputError(
+        f"Server in `{server_dir}` is already online, please stop it first (hqtrio server stop)"
+        + (f"; process {keeper.pid} keeps it alive" if keeper is not None else "")
+    )
+
+
+async def _answers(server_dir: Path) -> bool:
     try:
         access = read_access(server_dir, "client")
     except InputError:
-        return  # nobody, or nobody that could be asked
+        return False  # nobody, or nobody that could be asked
     try:
         async with connect(access.endpoint("client"), "client", Said, deadline_s=2.0):
-            pass
+            return True
     except (Unreachable, Refused):
-        return  # gone without taking its link along, or its port is another program's now
-    raise InputError(
-        f"Server in `{server_dir}` is already online, please stop it first (hqtrio server stop)"
-    )
+        return False  # gone without taking its link along, or its port is another program's now
 
 
 def earlier_access(server_dir: Path, uid: str) -> AccessFile | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from actors.daemon.program import module_words
 from actors.server.disk import Disk, chunks_of
 from actors.server.events import Past
 from actors.server.journal_opening import Opened
@@ -48,13 +49,17 @@ class FileJournal:
         self._progress = trio.lowlevel.ParkingLot()
         self._lost = trio.Event()
         self._pruning = trio.Lock()
+        self._troubled_at = ""
         self._prune_at = max(PRUNE_BYTES, PRUNE_FACTOR * opened.size)
         self._thread = JournalThread(opened, disk, self._call_loop)
 
     @property
     def trouble(self) -> str:
-        """Why not everything can be recorded; empty if all is well."""
-        return self._thread.trouble
+        """Why not everything can be recorded, and since when; empty if all is well."""
+        trouble = self._thread.trouble
+        return (
+            f"{trouble} (since {self._troubled_at})" if trouble and self._troubled_at else trouble
+        )
 
     async def flush(self) -> None:
         """Everything appended before is durable when it returns."""
@@ -72,7 +77,7 @@ class FileJournal:
         async with self._pruning:
             await self.flush()
             size, temporary = self._thread.size, f"{self.path}.tmp"
-            command = [sys.executable, "-P", "-m", _COMPACTOR, self.path, str(size), temporary]
+            command = [*module_words(_COMPACTOR), self.path, str(size), temporary]
             done = await trio.run_process(command, check=False, capture_stderr=True)
             if done.returncode:
                 words = done.stderr.decode(errors="replace").strip().splitlines() or ["killed"]
@@ -109,17 +114,24 @@ class FileJournal:
         next(bodies)  # from here on it closes its file, whether anybody reads it or not
         return Past(bodies, in_order=True, in_file=True)
 
-    async def append(self, records: Sequence[Record]) -> int:
+    def put(self, records: Sequence[Record]) -> int:
         self._groups = group = self._groups + 1
         unsynced = self._appended - self._durable
         data = encode_frames(records, mark=self._mark, unsynced=unsynced)
         self._appended += len(data)
         self._open.append((group, self._appended))
         self._thread.put(group, data)
+        return group
+
+    async def written(self, group: int) -> None:
         while self._thread.written < group:
             if self._thread.ended:
                 raise JournalLost(f"journal `{self.path}` has ended")
             await self._progress.park()
+
+    async def append(self, records: Sequence[Record]) -> int:
+        group = self.put(records)
+        await self.written(group)
         return group
 
     def call_on_durable(self, told: Callable[[int], None]) -> None:
@@ -149,6 +161,7 @@ class FileJournal:
 
     def _look(self) -> None:
         self._progress.unpark_all()
+        self._tell_trouble()
         if self._thread.fault is not None:
             self._lost.set()
             return
@@ -157,6 +170,14 @@ class FileJournal:
             _, self._durable = self._open.popleft()
         if self._durable != size and self._told is not None:
             self._told(durable)
+
+    def _tell_trouble(self) -> None:
+        if self._thread.trouble and not self._troubled_at:
+            self._troubled_at = time.strftime("%Y-%m-%d %H:%M:%S")
+            log.error("journal `%s`: %s; tried again and again", self.path, self._thread.trouble)
+        elif not self._thread.trouble and self._troubled_at:
+            self._troubled_at = ""
+            log.warning("journal `%s`: all is well again", self.path)
 
 
 @asynccontextmanager

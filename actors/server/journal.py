@@ -1,7 +1,7 @@
 """Where the records of what happened go.
 
-The two barriers of every journal: `append` returns once the records are written, so that no
-effect of theirs leaves the process before; `on_durable` tells when they would survive the
+The two barriers of every journal: `written` returns once the records are written, so that no
+effect of theirs leaves the process before; `call_on_durable` tells when they would survive the
 machine, so that clients are answered and reports receipted after.
 """
 
@@ -34,8 +34,16 @@ class Journal(Protocol):
         """Everything written so far; None where nothing is kept."""
         ...
 
+    def put(self, records: Sequence[Record]) -> int:
+        """The number of the group that the records make; they will be written, and whole."""
+        ...
+
+    async def written(self, group: int) -> None:
+        """The group is written when it returns."""
+        ...
+
     async def append(self, records: Sequence[Record]) -> int:
-        """The number of the group that the records make; they are written when it returns."""
+        """Both."""
         ...
 
     def call_on_durable(self, told: Callable[[int], None]) -> None:
@@ -61,11 +69,17 @@ class NoJournal:
         self._groups = 0
         self._told: Callable[[int], None] | None = None
 
-    async def append(self, records: Sequence[Record]) -> int:
+    def put(self, records: Sequence[Record]) -> int:
         self._groups += 1
         if self._told is not None:
             self._told(self._groups)
         return self._groups
+
+    async def written(self, group: int) -> None:
+        pass
+
+    async def append(self, records: Sequence[Record]) -> int:
+        return self.put(records)
 
     def call_on_durable(self, told: Callable[[int], None]) -> None:
         self._told = told

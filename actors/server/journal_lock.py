@@ -1,4 +1,4 @@
-"""One server per journal: a lock where there are locks, else a file that names the owner."""
+"""One server per journal: a lock where there are locks, else a claim; its file names the owner."""
 
 from __future__ import annotations
 
@@ -7,24 +7,18 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from actors.daemon.identity import ProcessIdentity as Owner
+from actors.daemon.identity import boot_id as _boot_id
+from actors.daemon.identity import started_at as _started
 from actors.server.disk import MODE, Disk, write_all
+from actors.server.journal_claims import Claim, claim
 from hqtrio.errors import InputError
 
 _NOBODY: Final = "nobody"  # as the machine that wrote last
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A process, by what no other process has in common with it."""
-
-    host: str
-    boot: str
-    pid: int
-    started: str  # tells the process from a later one with its number
 
 
 class Lock:
@@ -76,27 +70,43 @@ def journal_lock(journal: Path, disk: Disk, me: Owner | None = None) -> Iterator
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
     try:
         before, writer = _read(os.pread(fd, 4096, 0))
+        claimed: Claim | None = None
         try:
-            mine = disk.flock(fd)
+            mine, other = disk.flock(fd), before
         except OSError:
-            mine = before is None or before == me or _is_gone(before, me)
+            claimed, other = _claim(path, before, me)
+            mine = claimed is not None
         if not mine:
-            raise InputError(_in_use(journal, path, before))
+            raise InputError(_in_use(journal, path, other))
         lock = Lock(disk, fd, me, writer)
         lock.take()
         try:
             yield lock
         finally:
             lock.give_up()
+            if claimed is not None:
+                claimed.give_up()
     finally:
         os.close(fd)
+
+
+def _claim(path: str, before: Owner | None, me: Owner) -> tuple[Claim | None, Owner | None]:
+    """The claim where there are no locks; else who has the journal, as far as that is known."""
+
+    def is_gone(owner: Owner) -> bool:
+        return owner == me or _is_gone(owner, me)
+
+    if before is not None and not is_gone(before):
+        return None, before  # it may have a lock where we have none
+    claimed = claim(path, me, is_gone)
+    return (claimed, None) if isinstance(claimed, Claim) else (None, claimed)
 
 
 def _in_use(journal: Path, path: str, owner: Owner | None) -> str:
     by = f" (process {owner.pid} on {owner.host})" if owner and owner.pid else ""
     remedy = "stop it first"
-    if owner and owner.host != socket.gethostname():
-        remedy += f"; if it is gone, remove `{path}`"
+    if owner is None or owner.host != socket.gethostname():
+        remedy += f"; if it is gone, remove `{path}` and all `{path}.*`"
     return f"Journal `{journal}` is in use by another server{by}: {remedy}"
 
 
@@ -120,20 +130,3 @@ def _read(data: bytes) -> tuple[Owner | None, str]:
 
 def _machine(owner: Owner) -> str:
     return f"{owner.host} {owner.boot}"
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str:
-    """When the process began, in ticks since the boot; nothing if there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    words = stat.rpartition(")")[2].split()
-    return "" if words[0] in "ZX" else words[19]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,9 +94,11 @@ def _create(path: Path, disk: Disk, lock: Lock, header: Header) -> Opened:
     fd = disk.create(temporary)
     try:
         write_all(disk, fd, data, 0)
+        if read_header(path, disk) is not None:
+            raise _taken_over(path)
         _put_in_place(disk, fd, temporary, path)
     except BaseException:
-        disk.close(fd)
+        _give_up(disk, fd, temporary)
         raise
     return Opened(path, header, fd, len(data), True, lock)
 
@@ -115,6 +117,7 @@ def _take_over(path: Path, disk: Disk, lock: Lock, now: float) -> Opened | None:
                 if reading.torn is not None:
                     _warn(path, reading.torn)
                 disk.fsync(fd)
+                _refuse_other(path, disk, found)
                 disk.rename(temporary, str(path))
                 # Until now its old owner may have acknowledged more, from now on it does not.
                 size = _carry_over(disk, found, fd, reading.end)
@@ -123,11 +126,32 @@ def _take_over(path: Path, disk: Disk, lock: Lock, now: float) -> Opened | None:
                 disk.fsync(fd)
                 disk.sync_directory(str(path))
             except BaseException:
-                disk.close(fd)
+                _give_up(disk, fd, temporary)
                 raise
             return Opened(path, reading.header, fd, size, False, lock)
     except FileNotFoundError:
+        _refuse_other(path, disk, None)
         return None
+
+
+def _refuse_other(path: Path, disk: Disk, found: int | None) -> None:
+    """InputError unless what stands at the path is what was found there, or nothing then as now."""
+    if disk.identity(str(path)) != (None if found is None else disk.identity_of(found)):
+        raise _taken_over(path)
+
+
+def _taken_over(path: Path) -> InputError:
+    """What another server has acknowledged since we looked is not in our file.
+
+    That happens only if somebody has taken away our lock.
+    """
+    return InputError(f"Journal `{path}` was taken over by another server just now: stop one")
+
+
+def _give_up(disk: Disk, fd: int, temporary: str) -> None:
+    disk.close(fd)
+    with suppress(OSError):
+        disk.unlink(temporary)
 
 
 def _put_in_place(disk: Disk, fd: int, temporary: str, path: Path) -> None:

@@ -26,6 +26,7 @@ from actors.server.links import (
     ServerMail,
     WorkerOutbox,
 )
+from actors.server.patience import Patience
 from actors.server.suspects import Suspects, marks_of
 from hqtrio.messages.records import Record, TasksShipped, TasksTakenBack
 from hqtrio.messages.scheduling import FromScheduler
@@ -70,19 +71,22 @@ class Scheduler:
         self._clock, self._wall = clock, wall
         self._outboxes: dict[int, WorkerOutbox] = {}
         self._suspects = suspects or Suspects()
+        self._mail: deque[SchedulerMail] = deque()  # taken from the mailbox, and not handled yet
         self._unheard: set[int] = set()  # links that are closed for what they have said
 
     async def run(self, mailbox: Mailbox[SchedulerMail]) -> None:
         """Handle mail batch by batch, each followed by a round, until the mailbox is drained."""
-        machine = self._machine
+        machine, mail = self._machine, self._mail
+        self._patience = Patience(self._journal, mailbox, self._serve)
         rest_s = 0.0
         while True:
             if machine.is_paced:
                 await trio.sleep(rest_s)
             with trio.move_on_at(machine.next_deadline()):
-                await mailbox.arrival()
+                if not mail:
+                    await mailbox.arrival()
             taken_at = self._clock()
-            mail = deque(mailbox.take())
+            mail.extend(mailbox.take())
             if not mail and mailbox.closed:
                 return
             while True:
@@ -138,6 +142,13 @@ class Scheduler:
                 reply.resolve(Outcome(None))
                 return ()
 
+    def _serve(self, mail: SchedulerMail) -> bool:
+        """Whether the message was only a question, which has its answer."""
+        if isinstance(mail, AskRuntime | AskFits):
+            self._handle(mail, Now(trio.current_time(), self._wall()))
+            return True
+        return False
+
     def _set_aside(self, mail: SchedulerMail) -> bool:
         """Whether this is not handled any more, because it has made servers crash twice.
 
@@ -163,7 +174,7 @@ class Scheduler:
     async def _perform(self, effects: Sequence[Effect]) -> None:
         """Shipments are written before their frames leave; facts go down in one piece."""
         if records := [record for effect in effects if (record := _record(effect))]:
-            await self._journal.append(records)
+            await self._patience.append(records, self._mail, lambda: None)
         facts: list[FromScheduler] = []
         for effect in effects:
             match effect:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
+from typing import Final
 
 import trio
 from outcome import Value as Outcome
@@ -12,6 +14,7 @@ from outcome import Value as Outcome
 from actors.kit.drive import Poisoned
 from actors.kit.mailbox import Mailbox
 from actors.kit.turns import turn
+from actors.server.degraded import is_recorded, refused, unrecorded
 from actors.server.events import EventStreams, Past
 from actors.server.journal import Journal
 from actors.server.links import (
@@ -24,6 +27,7 @@ from actors.server.links import (
     SessionOpened,
     SessionOutbox,
 )
+from actors.server.patience import PATIENCE_S, Patience
 from actors.server.suspects import Suspects, heed
 from hqtrio.jobs.effects import (
     EVERYBODY,
@@ -39,12 +43,27 @@ from hqtrio.jobs.effects import (
     StopServer,
 )
 from hqtrio.jobs.machine import Event, JobBook
-from hqtrio.messages.client import Said, TaskNotice
+from hqtrio.messages.client import (
+    ExplainTask,
+    JobInfo,
+    ListJobs,
+    ListNumbers,
+    ListTasks,
+    ListWorkers,
+    Said,
+    ServerInfo,
+    TaskNotice,
+)
 from hqtrio.messages.scheduling import FromScheduler, ToScheduler
 from hqtrio.now import Now
 from hqtrio.wire.codec import encode
 
 log = logging.getLogger(__name__)
+
+SLOW_S: Final = 60.0  # how long a disk may take that does not fail
+QUESTIONS: Final = (
+    ExplainTask, JobInfo, ListJobs, ListNumbers, ListTasks, ListWorkers, ServerInfo,
+)  # fmt: skip
 
 
 class Server:
@@ -61,6 +80,7 @@ class Server:
         return_grace_s: float = 0.0,
         past: Callable[[], Past] | None = None,
         suspects: Suspects | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         """`past` gives what the journal holds by now; without it the book's memory has to do.
 
@@ -74,11 +94,15 @@ class Server:
         self._streams = EventStreams()
         self._wanted: list[OpenStream] = []
         # What waits for the journal's second barrier, by the group that must become durable.
-        self._waiting: deque[tuple[int, Answer | Receipted | StopServer]] = deque()
+        self._waiting: deque[tuple[int, float, Answer | Receipted | StopServer]] = deque()
+        self._looked_at = 0.0  # when it was last checked whether somebody waits for too long
+        self._mail: deque[ServerMail] = deque()  # taken from the mailbox, and not handled yet
         self._written = 0  # the last group of ours
         self._durable = 0
         self._has_told = False  # a Durable of ours is in the mailbox
+        self._owed: list[Effect] = []  # of what was served while the disk took nothing
         self._suspects = suspects or Suspects()
+        self._patience_s = patience_s
 
     async def run(self, mailbox: Mailbox[ServerMail]) -> None:
         """Handle mail batch by batch until the mailbox is closed and drained."""
@@ -90,12 +114,15 @@ class Server:
                 mailbox.tell(Durable())
 
         self._journal.call_on_durable(durable)
+        self._patience = Patience(self._journal, mailbox, self._serve, self._patience_s)
+        mail = self._mail
         now = Now(trio.current_time(), self._wall())
         await self._perform(self._book.begin(now, self._return_grace_s))
         while True:
-            with trio.move_on_at(self._book.next_deadline()):
-                await mailbox.arrival()
-            mail = deque(_singly(mailbox.take()))
+            with trio.move_on_at(min(self._book.next_deadline(), self._impatient_at())):
+                if not mail:
+                    await mailbox.arrival()
+            mail.extend(_singly(mailbox.take()))
             if not mail and mailbox.closed:
                 return
             while True:
@@ -110,6 +137,8 @@ class Server:
                     await self._perform(effects)
                 self._open_streams()
                 self._release()
+                if self._impatient_at() <= now.monotonic:
+                    self._put_off(now.monotonic)
                 if not mail:
                     break
                 await trio.lowlevel.checkpoint()
@@ -157,8 +186,14 @@ class Server:
             record for effect in effects if isinstance(effect, Append) for record in effect.records
         ]
         if records:
-            self._written = await self._journal.append(records)
+            effects = list(effects)
+            begun_at = trio.current_time()
+            self._written = await self._patience.append(
+                records, self._mail, lambda: self._delayed(effects, begun_at)
+            )
             self._streams.publish(records)
+            effects += self._owed
+            self._owed.clear()
         commands: list[ToScheduler] = []
         for effect in effects:
             match effect:
@@ -166,7 +201,7 @@ class Server:
                     commands.append(command)
                 case Answer(durable=True) | Receipted() | StopServer():
                     # Also without a record of its own: it may say what an earlier record says.
-                    self._waiting.append((self._written, effect))
+                    self._waiting.append((self._written, trio.current_time(), effect))
                 case Answer():
                     self._answer(effect)
                 case Notify(session, TaskNotice() as notice) if session == EVERYBODY:
@@ -196,7 +231,7 @@ class Server:
         """Answer and receipt what has become durable."""
         receipts: list[ToScheduler] = []
         while self._waiting and self._waiting[0][0] <= self._durable:
-            _, effect = self._waiting.popleft()
+            _, _, effect = self._waiting.popleft()
             match effect:
                 case Answer():
                     self._answer(effect)
@@ -206,6 +241,58 @@ class Server:
                     self._stop()
         if receipts:
             self._scheduler.tell(Commands(tuple(receipts)))
+
+    # --- while the disk takes nothing
+
+    def _serve(self, mail: ServerMail) -> bool:
+        """Whether the message was only a question, which has its answer; or was refused."""
+        match mail:
+            case SessionOpened():
+                self._handle(mail, Now(trio.current_time(), self._wall()))
+                return True
+            case ClientAsked(session, number, request) if is_recorded(request):
+                self._answer(Answer(session, number, refused(self._journal.trouble), False))
+                return True
+            case ClientAsked(request=request) if isinstance(request, QUESTIONS):
+                for effect in self._handle(mail, Now(trio.current_time(), self._wall())):
+                    if isinstance(effect, Answer) and not effect.durable:
+                        self._answer(effect)
+                    else:
+                        self._owed.append(effect)
+                return True
+        return False
+
+    def _delayed(self, effects: list[Effect], begun_at: float) -> None:
+        """What these effects say is not recorded yet, and who waits for an answer is told so."""
+        now = trio.current_time()
+        if not self._journal.trouble and now < begun_at + SLOW_S:
+            return
+        for effect in [effect for effect in effects if isinstance(effect, Answer)]:
+            effects.remove(effect)
+            self._answer(self._put_off_answer(effect) if effect.durable else effect)
+        self._put_off(now)
+
+    def _impatient_at(self) -> float:
+        """When to look whether somebody has waited for too long."""
+        if not self._waiting:
+            return inf
+        return max(self._waiting[0][1], self._looked_at) + self._patience_s
+
+    def _put_off(self, now: float) -> None:
+        """Who has waited long for the second barrier is told that it takes longer."""
+        self._looked_at = now
+        longest_s = self._patience_s if self._journal.trouble else SLOW_S
+        waiting, self._waiting = self._waiting, deque()
+        for group, since, effect in waiting:
+            if isinstance(effect, Answer) and since + longest_s <= now:
+                self._answer(self._put_off_answer(effect))
+            else:
+                self._waiting.append((group, since, effect))
+
+    def _put_off_answer(self, answer: Answer) -> Answer:
+        return Answer(answer.session, answer.number, unrecorded(self._journal.trouble), False)
+
+    # --- answers
 
     def _answer(self, answer: Answer) -> None:
         if outbox := self._sessions.get(answer.session):

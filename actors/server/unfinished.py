@@ -12,7 +12,13 @@ from hqtrio.net.directory import CURRENT
 log = logging.getLogger(__name__)
 
 JOURNAL_FILE: Final = "journal"  # in the instance directory, unless another place is chosen
-JOURNAL_FILES: Final = (JOURNAL_FILE, "journal.lock", "journal.reserve", "journal.new")
+JOURNAL_FILES: Final = (
+    JOURNAL_FILE,
+    "journal.lock",
+    "journal.lock.1",  # where there are no locks
+    "journal.reserve",
+    "journal.new",
+)
 
 
 def name_unfinished(server_dir: Path, journal: Path | None) -> None:

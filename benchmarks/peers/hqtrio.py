@@ -40,6 +40,8 @@ NO_FILES: Final = ("--stdout", "none", "--stderr", "none")
 LAYERS: Final = 100
 CHAIN_RUNS: Final = 3
 IDLE_S: Final = 20.0
+TASKS_OF_FORGOTTEN: Final = 10_000  # of each job
+FORGOTTEN_AT_ONCE: Final = 10
 SETTLE_S: Final = 3.0
 SPANS: Final = (
     "a worker without processes ends a run of consecutive tasks as one span with one date; "
@@ -190,6 +192,29 @@ def memory_finished(workload: Workload, sandbox: Sandbox) -> Figures:
     return {HQTRIO: after / 2**20, "hqtrio (growth by these tasks)": (after - before) / 2**20}
 
 
+def memory_forgotten(workload: Workload, sandbox: Sandbox) -> Figures:
+    submit = ["submit", "--wait", *NO_FILES, "--array", f"1-{TASKS_OF_FORGOTTEN}", "/bin/true"]
+    with open_cluster(sandbox) as cluster:
+        cluster.start_workers(1, "--cpus", "2", "--zero-worker")
+        cluster.command(*submit)
+        cluster.command("job", "forget", "all")
+        before = resident_bytes(cluster.server.pid)
+        for job in range(workload.tasks):
+            cluster.command(*submit)
+            if job % FORGOTTEN_AT_ONCE == FORGOTTEN_AT_ONCE - 1:
+                cluster.command("job", "forget", "all")
+        cluster.command("job", "forget", "all")
+        after = resident_bytes(cluster.server.pid)
+        journal = cluster.server_dir / "001" / "journal"
+        unpruned = journal.stat().st_size
+        cluster.command("journal", "prune")
+        sandbox.notes.append(
+            f"{before / 2**20:.1f} MiB before, {after / 2**20:.1f} after; journal "
+            f"{unpruned / 2**20:.1f} MiB, pruned {journal.stat().st_size} bytes"
+        )
+    return {HQTRIO: 100 * (after - before) / before}
+
+
 def stall(workload: Workload, sandbox: Sandbox) -> Figures:
     log = sandbox.home / "stall.json"
     with open_cluster(sandbox, stall_log=log) as cluster:
@@ -257,6 +282,7 @@ PEER = Peer(
         "submit_1m": submit_only,
         "memory_waiting": memory_waiting,
         "memory_finished": memory_finished,
+        "memory_forgotten": memory_forgotten,
         "cli": cli,
         "stall": stall,
         "idle": idle,

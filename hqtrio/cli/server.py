@@ -9,6 +9,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import msgspec
 
 from hqtrio import __version__
@@ -24,6 +25,9 @@ log = getLogger(__name__)
 
 WAIT_S: Final = 300.0
 RETRY_S: Final = 1.0
+EXIT_FAILED: Final = 1
+NO_JOURNAL: Final = "none"
+PLACES: Final = ("--server-dir", "--journal", "--access-file")  # options whose values are paths
 
 
 @command("start")
@@ -76,32 +80,33 @@ RETRY_S: Final = 1.0
     "open_worker_port",
     help="Dangerous: anybody who reaches the worker port may join.",
 )
-@flag("--daemon", help="Return as soon as the server listens; it goes on in the background.")
+@flag(
+    "--daemon",
+    help="Return when the server listens; it goes on, and comes back after crashes.",
+)
 def start(session: Session, daemon: bool, **parameters: Any) -> None:
     """Start a server; it runs until `server stop` or Ctrl-C."""
     if daemon:
-        from actors.daemon.detach import start_detached
-
-        words = [word for word in session.arguments if word != "--daemon"]
-        session.render.server(_details(start_detached(words)), started=True)
+        _start_daemon(session)
         return
-    from actors.daemon.detach import Detached
+    from actors.daemon.detached import Detached
 
     detached = Detached.from_environment()
     log.info("hqtrio %s", __version__)
 
     import trio
 
+    from actors.daemon.systemd import tell_ready
     from actors.server.main import ServerSettings, run_server
 
     access_file, journal = parameters.pop("access_file"), parameters.pop("journal")
     parameters.pop("journal_flush_period")
-    if journal == "none":
+    if journal == NO_JOURNAL:
         log.warning("without a journal, jobs and results are gone when the server ends")
     settings = ServerSettings(
         server_dir=Path(session.server_dir),
         access_file=Path(absolute(access_file)) if access_file else None,
-        journal=Path(absolute(journal)) if journal and journal != "none" else None,
+        journal=Path(absolute(journal)) if journal and journal != NO_JOURNAL else None,
         has_own_journal=journal is None,
         **parameters,
     )
@@ -114,8 +119,42 @@ def start(session: Session, daemon: bool, **parameters: Any) -> None:
             session.out.flush()
         if detached is not None:
             detached.ready(Path(details.server_dir), msgspec.structs.asdict(shown))
+        tell_ready()
 
-    trio.run(partial(run_server, settings, on_ready=on_ready))
+    try:
+        trio.run(partial(run_server, settings, on_ready=on_ready))
+    except BaseException as fault:
+        if detached is not None and detached.failed(fault):
+            raise click.exceptions.Exit(EXIT_FAILED) from None  # others say why
+        raise
+
+
+def _start_daemon(session: Session) -> None:
+    from actors.daemon.detach import start_detached
+    from actors.daemon.program import own_words
+
+    started = start_detached([*own_words(), *_lasting(session)])
+    session.render.server(_details(started.details), started=True)
+    log.info("process %d keeps it alive; `%s` is its log", started.keeper, started.log)
+
+
+def _lasting(session: Session) -> list[str]:
+    """The words of this command that mean the same at any time and in any directory."""
+    words = ["--server-dir", session.server_dir]
+    is_next = ""
+    for word in session.arguments:
+        name, _, value = word.partition("=")
+        if is_next:
+            name, value, is_next = is_next, word, ""
+        elif word in PLACES:
+            is_next = word
+            continue
+        if name == "--server-dir" or word == "--daemon":
+            continue
+        if name in PLACES:
+            word = f"{name}={value if value == NO_JOURNAL else absolute(value)}"
+        words.append(word)
+    return words
 
 
 def _details(said: Mapping[str, Any]) -> ServerDetails:
@@ -123,11 +162,24 @@ def _details(said: Mapping[str, Any]) -> ServerDetails:
     return ServerDetails(**{name: value for name, value in said.items() if name in known})
 
 
-@client_command("stop")
-async def stop(session: Session, client: Client) -> None:
+@command("stop")
+def stop(session: Session) -> None:
     """Ask the server to end; running tasks are killed."""
-    await client.ask(StopServer(), Done)
+    from actors.daemon.keeper import keeper_of, stop_keeper
+
+    keeper = keeper_of(Path(session.server_dir))
+    try:
+        session.with_client(_stop)
+    except (Unreachable, InputError):
+        # It has crashed, and would come back.
+        if keeper is None:
+            raise
+        stop_keeper(keeper)
     log.info("Stopping server")
+
+
+async def _stop(client: Client) -> None:
+    await client.ask(StopServer(), Done)
 
 
 @client_command("info")

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final
 
+from msgspec.structs import replace
+
 from hqtrio.messages.client import WorkerRow
 from hqtrio.model.load import NodeLoad
+from hqtrio.model.resources import Descriptor
 from hqtrio.model.worker import LossReason, WorkerConfig
 
 HEARTBEAT_MIN_S: Final = 0.15
@@ -81,10 +84,12 @@ class Register:
     last: int = 0
     next: int = 1
     keys: dict[bytes, int] = field(default_factory=dict)  # ids by the keys of the processes
+    # One of all that are equal: clusters have thousands of nodes of few kinds.
+    descriptors: dict[Descriptor, Descriptor] = field(default_factory=dict, compare=False)
 
     def arrived(self, key: bytes, attachment: int, config: WorkerConfig, at: float) -> WorkerEntry:
         """A new worker under the next id."""
-        entry = WorkerEntry(self.next, key, attachment, config, at)
+        entry = WorkerEntry(self.next, key, attachment, self._shared(config), at)
         self.entries[entry.id] = entry
         self.keys[key] = entry.id
         self.connected += 1
@@ -106,7 +111,12 @@ class Register:
     def back(self, entry: WorkerEntry, attachment: int, config: WorkerConfig) -> None:
         """The worker has a new connection."""
         self.connected += entry.absent is not None
-        entry.absent, entry.attachment, entry.config = None, attachment, config
+        entry.absent, entry.attachment, entry.config = None, attachment, self._shared(config)
+
+    def _shared(self, config: WorkerConfig) -> WorkerConfig:
+        """The same, without a description of its own if another worker has an equal one."""
+        known = self.descriptors.setdefault(config.descriptor, config.descriptor)
+        return config if known is config.descriptor else replace(config, descriptor=known)
 
     def restored(
         self, worker: int, key: bytes, attachment: int, config: WorkerConfig, at: float
@@ -115,12 +125,12 @@ class Register:
         entry = self.entries.get(worker)
         self.keys[key] = worker
         if entry is None:
-            self.entries[worker] = WorkerEntry(worker, key, attachment, config, at)
+            self.entries[worker] = WorkerEntry(worker, key, attachment, self._shared(config), at)
             self.connected += 1
             self.used(worker)
             return
         self.connected += entry.reason is not None
-        entry.key, entry.attachment, entry.config = key, attachment, config
+        entry.key, entry.attachment, entry.config = key, attachment, self._shared(config)
         entry.reason = entry.stopping = entry.ended_at = None
 
     def used(self, worker: int) -> None:

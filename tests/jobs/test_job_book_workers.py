@@ -44,3 +44,14 @@ def test_every_page_of_workers_fits_one_frame(story):
         listed += [row.id for row in page.rows]
         more = page.more
     assert listed == list(range(1, 601))
+
+
+def test_workers_of_one_kind_share_what_describes_them(story):
+    """Lists show every worker that ever was; most are of few kinds."""
+    for number in range(1, 4):
+        descriptor = Descriptor((single_pool(CPUS, tuple(map(str, range(128)))),))
+        config = WorkerConfig(f"node{number}", "n:1", "/tmp", "default", descriptor)
+        story.tell(WorkerArrived(number, Register(config, b"key%d" % number)))
+    rows = story.ask(say.ListWorkers(EVERY)).rows
+    assert [row.config.hostname for row in rows] == ["node1", "node2", "node3"]
+    assert len({id(row.config.descriptor) for row in rows}) == 1

@@ -21,7 +21,7 @@ from actors.server.journal_lock import journal_lock
 from actors.server.journal_opening import open_journal, read_header
 from hqtrio.errors import InputError
 from hqtrio.journal.format import encode_frames
-from hqtrio.messages.records import IdsUsed, InstancesRaised, JobCompleted, JobOpened
+from hqtrio.messages.records import IdsUsed, InstancesRaised, JobClosed, JobCompleted, JobOpened
 from hqtrio.model.job import JobHead
 
 
@@ -288,6 +288,43 @@ def test_b14_a_second_server_is_refused_until_the_first_is_gone(tmp_path, locks)
         first.wait()
         with journal_lock(path, disk):
             pass
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+@pytest.mark.parametrize("moment", ["create", "rename"])
+async def test_of_two_that_open_at_once_without_a_lock_one_does(tmp_path, moment, is_new) -> None:
+    """The first one's lock was removed by hand; the second comes in between, and acknowledges."""
+    path = tmp_path / "journal"
+    before = [] if is_new else [closed(1)]
+    if not is_new:
+        async with a_journal(path) as journal:
+            await journal.append(before)
+    seconds = []
+
+    class Disturbed(Disk):
+        def disturb(self, call: str) -> None:
+            if call == moment and not seconds:
+                (tmp_path / "journal.lock").unlink()
+                second = open_journal(path, "uid002", now=NOW)
+                seconds.append((second, second.__enter__()))
+
+        def create(self, target: str) -> int:
+            fd = super().create(target)
+            self.disturb("create")
+            return fd
+
+        def fsync(self, fd: int) -> None:
+            super().fsync(fd)
+            self.disturb("rename")
+
+    with pytest.raises(InputError), open_journal(path, "uid001", now=NOW, disk=Disturbed()):
+        pass
+    [(second, opened)] = seconds
+    async with open_file_journal(opened) as journal:
+        await journal.append([closed(2)])
+        await journal.flush()
+    second.__exit__(None, None, None)
+    assert [r for r in records_of(path) if isinstance(r, JobClosed)] == [*before, closed(2)]
 
 
 async def test_pruning_leaves_what_is_appended_meanwhile_behind_what_is_kept(tmp_path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from actors.daemon import program
 from hqtrio.ids import job_of
 from hqtrio.jobs import machine
 from hqtrio.messages.client import OpenJob
@@ -31,6 +32,8 @@ def poison() -> None:
         respond(book, call, now)
 
     machine.apply_ended, machine.JobBook._respond = ended, responds
+    # Whoever keeps the server alive starts this program again.
+    program.own_words = lambda: [sys.executable, "-P", __file__]
 
 
 if __name__ == "__main__":

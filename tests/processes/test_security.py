@@ -627,7 +627,6 @@ def test_keys_are_in_no_command_line_no_log_no_environment_and_no_open_file(clus
     mark = {"HQTRIO_TEST_MARK": str(cluster.root)}
     done = cluster.run("--debug", "server", "start", "--daemon", "--host", "localhost", **mark)
     printed = [done.stdout, done.stderr]
-    pid = cluster.json("server", "info")["pid"]
     try:
         cluster.start_worker("--cpus", "1", name="worker", HQ_DEBUG="1", RUST_LOG="trace", **mark)
         script = "env; tr '\\0' '\\n' < /proc/$PPID/environ; touch up; sleep 1000"
@@ -655,7 +654,7 @@ def test_keys_are_in_no_command_line_no_log_no_environment_and_no_open_file(clus
         for path in (cluster.server_dir / "002").iterdir():
             assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
     finally:
-        os.kill(pid, signal.SIGKILL)
+        cluster.run("server", "stop")
 
 
 def test_access_files_are_private_under_any_umask(cluster):

@@ -8,7 +8,7 @@ import signal
 import stat
 
 import pytest
-from process_cluster import lives, wait_until
+from process_cluster import wait_until
 
 
 def test_server_directory_access_file_and_link(cluster):
@@ -47,24 +47,6 @@ def test_sigterm_to_the_server_leaves_the_link(cluster):
     cluster.start_server(name="second")
     assert cluster.json("server", "info")["server_dir"] is None
     assert (cluster.server_dir / "hq-current").resolve().name == "002"
-
-
-def test_a_daemon_goes_on_and_logs_to_its_directory(cluster):
-    done = cluster.run("server", "start", "--daemon")
-    assert "Server UID" in done.stdout
-    pid = cluster.json("server", "info")["pid"]
-    assert os.getsid(pid) == pid
-    log = cluster.server_dir / "hq-current/server.log"
-    cluster.run("server", "stop")
-    wait_until(lambda: not lives(pid))
-    assert "server stopped" in (cluster.server_dir / "001/server.log").read_text()
-    assert not log.exists()
-
-
-def test_a_daemon_that_cannot_start_says_so(cluster):
-    cluster.start_server()
-    done = cluster.run("server", "start", "--daemon", check=1)
-    assert "is already online" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

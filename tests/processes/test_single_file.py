@@ -91,6 +91,8 @@ def test_server_worker_and_commands_work_from_it(place, copy):
         said = run(place, "submit", "--wait", "--stdout", "out", "--", "/bin/echo", "carried")
         assert said.returncode == 0, said.stderr
         assert (place / "out").read_text() == "carried\n"
+        pruned = run(place, "journal", "prune")
+        assert pruned.returncode == 0, pruned.stderr
     finally:
         assert run(place, "server", "stop").returncode == 0
     worker.wait(60)

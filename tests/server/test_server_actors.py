@@ -369,7 +369,7 @@ async def test_a_submit_is_answered_when_it_is_durable(autojump_clock):
         await settled()
         # What needs no durability is not held up.
         assert isinstance(await other.ask(ask.ServerInfo()), ask.ServerDetails)
-        with trio.move_on_after(60) as patience:
+        with trio.move_on_after(30) as patience:
             await client.hear()
         assert patience.cancelled_caught
         journal.sync()
@@ -386,7 +386,7 @@ async def test_a_repeated_submit_is_not_answered_before_the_first_one_is_durable
         await settled()
         cut(lost.connection)
         number = await client.send(ask.SubmitJob(asked))
-        with trio.move_on_after(60) as patience:
+        with trio.move_on_after(30) as patience:
             await client.hear()
         assert patience.cancelled_caught
         journal.sync()

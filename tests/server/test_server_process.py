@@ -8,7 +8,6 @@ import resource
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 from contextlib import suppress
@@ -16,7 +15,6 @@ from contextlib import suppress
 import pytest
 import trio
 
-from actors.daemon.detach import Detached
 from actors.kit.drive import Poisoned
 from actors.server.main import ServerSettings, _obeyed, run_server
 from hqtrio.client import open_client
@@ -136,30 +134,6 @@ def test_a_hangup_that_nohup_ignores_stays_ignored():
         assert signal.SIGHUP not in _obeyed()
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-def test_a_daemon_leaves_its_pid_and_log_to_its_owner_only(tmp_path):
-    """In a process of its own, since it turns its standard output to the log."""
-    code = (
-        "import os, sys; from pathlib import Path; from actors.daemon.detach import Detached;"
-        "os.umask(0); detached = Detached.from_environment();"
-        "detached.ready(Path(sys.argv[1]), {'pid': os.getpid()}); print('to the log')"
-    )
-    read, write = os.pipe()
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        env={**os.environ, "HQTRIO_READY_FD": str(write)},
-        pass_fds=[write],
-        check=True,
-    )
-    os.close(write)
-    with open(read) as parent:
-        assert '"pid"' in parent.read()
-    assert done.returncode == 0
-    assert (tmp_path / "server.log").read_text() == "to the log\n"
-    for name in ("server.pid", "server.log"):
-        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
-    assert Detached.from_environment() is None
 
 
 async def test_an_interrupted_run_ends_its_worker_while_the_server_still_answers(

@@ -20,8 +20,8 @@ LONG = Grace(1000.0, 1000.0)
 class ListJournal(LateJournal):
     """Durable as soon as it is written."""
 
-    async def append(self, records):
-        group = await super().append(records)
+    def put(self, records):
+        group = super().put(records)
         self.sync()
         return group
 
