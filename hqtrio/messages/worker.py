@@ -197,9 +197,10 @@ class DefineBody(Value, frozen=True, tag=4):
 
 
 class Forget(Value, frozen=True, tag=5):
-    """These bodies (u32) will not be named again on this connection."""
+    """These bodies and classes (u32) will not be named again on this connection."""
 
     bodies: bytes
+    classes: bytes = b""
 
 
 class Grant(Value, frozen=True, tag=6):

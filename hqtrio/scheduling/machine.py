@@ -210,7 +210,7 @@ class Scheduling:
     def _run_round(self, at: float) -> None:
         one = Round(self._tables, at, self._patience_s)
         one.run()
-        self._tables.forget_idle_classes()
+        self._forget_idle_classes()
         if one.placed:
             self._wake_at = one.wake_at
         self._rounds += 1
@@ -609,6 +609,13 @@ class Scheduling:
                 mirror.bodies.difference_update(known)
                 size = shipping.MESSAGE_BYTES + 4 * len(known)
                 mirror.post(Unit((Forget(u32(known)),), size))
+
+    def _forget_idle_classes(self) -> None:
+        if numbers := self._tables.forget_idle_classes():
+            for mirror in self._tables.workers.values():
+                if known := mirror.forget_classes(numbers):
+                    size = shipping.MESSAGE_BYTES + 4 * len(known)
+                    mirror.post(Unit((Forget(b"", u32(known)),), size))
 
     # --- frames
 

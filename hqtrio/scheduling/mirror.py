@@ -577,11 +577,13 @@ class Mirror:
             stake.klass.slots -= stake.slots
             del stake.klass.stakes[self.id]
 
-    def forget_classes(self, numbers: set[int]) -> None:
-        """They will never be named again."""
+    def forget_classes(self, numbers: set[int]) -> list[int]:
+        """They will never be named again; returns those that the worker knows."""
         self.no_fit.difference_update(numbers)
         self.too_late.difference_update(numbers)
+        known = sorted(self.classes & numbers)
         self.classes.difference_update(numbers)
+        return known
 
     def is_waiting(self, task: int) -> bool:
         """Whether it makes sense to ask for the task."""

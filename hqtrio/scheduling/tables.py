@@ -59,10 +59,13 @@ class Tables:
             klass = self.classes[variants] = RequestClass(self._last_class, variants)
         return klass
 
-    def forget_idle_classes(self) -> None:
-        """Of the classes without tasks few are left, those that were served last."""
+    def forget_idle_classes(self) -> set[int]:
+        """Of the classes without tasks few are left, those that were served last.
+
+        Returns the numbers of the others.
+        """
         if len(self.classes) <= self._classes_max:
-            return
+            return set()
         idle = [k for k in self.classes.values() if k.is_idle and k.id not in self.holds]
         idle.sort(key=lambda klass: (klass.started_at, klass.id))
         gone = idle[: max(0, len(idle) - IDLE_CLASSES_MAX)]
@@ -70,10 +73,8 @@ class Tables:
             del self.classes[klass.variants]
         for shape in self.shapes.values():
             shape.forget(gone)
-        numbers = {klass.id for klass in gone}
-        for mirror in self.workers.values():
-            mirror.forget_classes(numbers)
         self._classes_max = len(self.classes) + IDLE_CLASSES_MAX
+        return {klass.id for klass in gone}
 
     def batch(self, ready: TasksReady) -> Batch:
         """What the tasks of the announcement share."""

@@ -116,6 +116,10 @@ class Lanes:
             if body := self._bodies.pop(number, None):
                 body.forgotten = True
                 self._held.release(body, 0)
+        for number in read_u32(message.classes):
+            klass = self._class_numbers.pop(number, None)
+            if klass is not None and not (klass.slots or klass.backlog or klass.taking):
+                self._held.classes.pop(klass.variants, None)
 
     def grant(self, message: Grant, now: float) -> None:
         klass, held = self._class(message.klass), self._held

@@ -127,7 +127,7 @@ def lives(machine: Machine, path: Path, *, prune: bool = False) -> None:
 
 
 @pytest.mark.parametrize("prune", [False, True])
-def test_a_journal_keeps_what_was_durable(tmp_path, monkeypatch, prune) -> None:
+def test_b2_a_journal_keeps_what_was_durable(tmp_path, monkeypatch, prune) -> None:
     root = tmp_path / "root"
     root.mkdir()
     machine = Machine(root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import shlex
 
-from process_cluster import wait_until
+from process_cluster import PATIENCE_S, wait_until
 
 WAIT = "while [ ! -e go ]; do sleep 0.05; done"
 
@@ -62,16 +62,18 @@ def test_b13_a_journal_that_cannot_grow_is_told_and_nothing_running_is_lost(clus
     before = size_limit(server.pid, journal.stat().st_size)
     waiting = cluster.start("submit", "true", name="waiting")
     wait_until(lambda: cluster.json("server", "info").get("trouble"))
-    assert "(degraded: File too large)" in cluster.run("server", "info").stdout
+    assert "(degraded: File too large" in cluster.run("server", "info").stdout
+    assert waiting.wait(PATIENCE_S) == 1
+    assert "This is not recorded yet: File too large (since 2" in cluster.log("waiting")
     refused = cluster.run("submit", "true", check=1)
     assert "The server cannot record this now" in refused.stderr
     (cluster.work / "go").touch()
 
     size_limit(server.pid, before)
-    assert waiting.wait() == 0
     cluster.wait_counts(job, finished=1)
+    cluster.wait_counts(2, finished=1)
     wait_until(lambda: "trouble" not in cluster.json("server", "info"))
-    cluster.submit("true")
+    assert cluster.submit("true") == 3
     kill(server)
     assert "Journal is fine" in cluster.run("journal", "check", str(journal)).stderr
 

@@ -77,7 +77,7 @@ def test_b1_a_worker_that_is_back_gets_new_work_and_can_be_stopped(cluster, netw
     wait_workers(cluster, "STOPPED")
 
 
-def test_a_cut_outside_the_grace_is_a_lost_worker_that_comes_back_as_a_new_one(cluster):
+def test_b24_a_cut_outside_the_grace_is_a_lost_worker_that_comes_back_as_a_new_one(cluster):
     cluster.start_server("--worker-grace", "300ms")
     with closing(FlakyNetwork(cluster)) as network:
         worker = join(cluster, network, "--cpus", "1")

@@ -94,7 +94,7 @@ def test_a_dump_that_cannot_be_written_is_refused_and_harms_nobody(cluster):
     assert server.wait(60) == 0
 
 
-def test_a_deliberate_stop_logs_no_error(cluster):
+def test_b20_a_deliberate_stop_is_told_as_such_and_logs_no_error(cluster):
     server = cluster.start_server()
     worker = cluster.start_worker()
     job = cluster.submit("sleep", "600")

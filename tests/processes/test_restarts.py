@@ -159,7 +159,7 @@ def test_s4_14_open_jobs_stay_open(cluster, resuming):
     assert cluster.counts(1) == {"waiting": 1}
 
 
-def test_s4_20_what_was_answered_is_in_the_journal_of_a_server_that_is_terminated(
+def test_b16_and_s4_20_what_was_answered_is_in_the_journal_of_a_server_that_is_terminated(
     cluster, resuming
 ):
     cluster.submit("--array", "1-3", "--", "true")
@@ -171,6 +171,20 @@ def test_s4_20_what_was_answered_is_in_the_journal_of_a_server_that_is_terminate
         "job-created",
         "task-canceled",
     ]
+
+
+def test_b12_jobs_that_are_over_are_no_longer_listed_but_in_the_history(cluster, resuming):
+    cluster.start_worker("--cpus", "1")
+    cluster.run("submit", "--wait", "--name", "over", "--", "true")
+    resuming.end(signal.SIGKILL)
+    resuming.start()
+    assert resuming.listed() == []
+    lines = cluster.run("journal", "export", "journal").stdout.splitlines()
+    events = [json.loads(line)["event"] for line in lines]
+    assert [event["job_desc"]["name"] for event in events if event["type"] == "job-created"] == [
+        "over"
+    ]
+    assert [event["job"] for event in events if event["type"] == "job-completed"] == [1]
 
 
 def test_b21_a_damaged_journal_is_refused_and_left_alone(cluster, resuming):

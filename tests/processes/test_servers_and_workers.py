@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 
 import pytest
@@ -122,12 +123,25 @@ def test_s3_08_a_frozen_worker_is_lost_and_its_task_runs_elsewhere(cluster):
     assert listed == "1 HEARTBEAT LOST\n2 RUNNING\n"
 
 
-def test_server_wait(cluster):
+def test_s4_01_the_names_and_ports_that_were_asked_for_are_shown(cluster):
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("", 0)) as other:
+        ports = [str(listener.getsockname()[1]) for listener in (one, other)]
+    options = ("--host", "abcd123", "--client-port", ports[0], "--worker-port", ports[1])
+    cluster.start_server(*options)
+    table = (cluster.root / "server.out").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    shown = {row[0]: row[1] for row in rows if len(row) == 2}
+    assert (shown["Client port"], shown["Worker port"]) == tuple(ports)
+    assert shown["Client host"] == shown["Worker host"] == "abcd123"
+
+
+def test_s4_06_server_wait(cluster):
     done = cluster.run("server", "wait", "--timeout", "1s", check=1)
     assert "Could not connect to server" in done.stderr
     waiting = cluster.start("server", "wait", name="wait")
     cluster.start_server()
     assert waiting.wait(60) == 0
+    cluster.run("server", "wait")
 
 
 def test_generated_access_files_split_the_roles(cluster):

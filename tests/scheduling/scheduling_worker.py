@@ -100,9 +100,11 @@ class FakeWorker:
                 self.classes[number] = variants
             case DefineBody(number, _, content):
                 self.bodies[number] = content
-            case Forget(bodies):
+            case Forget(bodies, classes):
                 for body in read_u32(bodies):
                     del self.bodies[body]
+                for klass in read_u32(classes):
+                    del self.classes[klass]
             case Grant():
                 self._open(message)
             case Enqueue(klass, body, priority, firsts, counts, instances, entries):

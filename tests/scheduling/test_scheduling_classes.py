@@ -44,6 +44,7 @@ def test_of_requests_that_nobody_makes_any_more_few_are_remembered():
     assert mirror.classes <= {klass.id for klass in known.values()}
     assert mirror.shape._usable.keys() <= {klass.id for klass in known.values()}
     assert len(mirror.shape._demands) <= len(known)
+    assert worker.classes.keys() == mirror.classes
     assert worker.closed is None
     cluster.machine.check()
 

@@ -179,7 +179,7 @@ def test_s4_4_a_loss_tells_what_ran_from_what_had_not_started(reason):
     assert sorted(other.ran) == [(running, 1), (waiting, 1)]
 
 
-def test_s4_4_a_stopping_worker_gets_nothing_and_counts_for_nothing():
+def test_s4_4_and_b37_a_stopping_worker_gets_nothing_and_counts_for_nothing():
     cluster = Cluster()
     going, staying = cluster.join(2), cluster.join(2)
     cluster.occupy(going, 1)

@@ -290,3 +290,12 @@ def test_grant_and_first_task_travel_in_one_frame():
     kinds = [type(message).__name__ for message in frame]
     assert kinds == ["DefineClass", "DefineBody", "Grant", "Enqueue"]
     assert isinstance(frame[2], Grant)
+
+
+def test_s4_25_single_tasks_are_packed_onto_few_of_many_workers():
+    cluster = Cluster()
+    for _ in range(8):
+        cluster.join(4)
+        cluster.submit(1)
+        cluster.settle()
+    assert sorted(cluster.loads()) == [0] * 6 + [4, 4]

@@ -1,4 +1,4 @@
-"""A server whose journal takes nothing for a while: who is served, who is told what, what is done."""
+"""A server whose journal takes nothing for a while: who is served, and who is told what."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ async def test_b13_who_only_asks_is_answered_while_nothing_can_be_written(autoju
         assert await jobs(nest.client()) == [job]
         assert len((await client.ask(ask.ListWorkers(ALL))).rows) == 1
         assert isinstance(await client.ask(ask.JobInfo(job)), ask.JobDetails)
-        assert isinstance(await client.ask(ask.ExplainTask(ask.Selector(ask.Which.LAST), 0)), ask.TaskExplained)
+        explain = ask.ExplainTask(ask.Selector(ask.Which.LAST), 0)
+        assert isinstance(await client.ask(explain), ask.TaskExplained)
 
 
 async def test_what_would_add_to_the_books_meanwhile_changes_nothing(autojump_clock):

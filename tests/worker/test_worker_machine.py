@@ -10,6 +10,7 @@ from hqtrio.messages.worker import (
     Ack,
     Cancel,
     DefineBody,
+    DefineClass,
     Drain,
     Forget,
     Goodbye,
@@ -26,6 +27,7 @@ from hqtrio.model.resources import CPUS, UNIT, Claim, Need, Request, Share
 from hqtrio.model.task import Ending, PinMode
 from hqtrio.model.worker import LossReason, OnServerLost
 from hqtrio.worker.events import (
+    CloseLink,
     Exit,
     Heard,
     LinkEnded,
@@ -649,3 +651,23 @@ def test_orders_that_make_no_sense_cost_the_connection_and_nothing_else():
     assert [type(e).__name__ for e in effects] == ["CloseLink"]
     assert [e.link for e in only(bench.wait(2.0), OpenLink)] == [2]
     assert BODY.args and claim("0")
+
+
+def test_a_class_that_is_forgotten_is_unknown_and_what_it_had_goes_on():
+    bench = Bench()
+    bench.server(grant(1), enqueue(1, 2))
+    bench.server(Forget(b"", u32([1])))
+    bench.ended(1)
+    bench.ended(2)
+    assert [task for task, _ in bench.told.ended] == [t(1), t(2)]
+    assert only(bench.server(grant(2)), CloseLink)  # a server that names it has lost the thread
+
+
+def test_forgotten_classes_leave_nothing_behind():
+    bench = Bench()
+    classes = bench.machine._lanes._held.classes
+    before = len(classes)
+    for number in range(10, 60):
+        request = Request((Need(CPUS, UNIT + number),))
+        bench.server(DefineClass(number, (request,)), Forget(b"", u32([number])))
+    assert len(classes) == before
