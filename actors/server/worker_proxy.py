@@ -15,7 +15,8 @@ from actors.kit.mailbox import ActorStopped, Mailbox
 from actors.server.links import Connected, HangUp, SchedulerMail, WorkerOutbox
 from actors.server.parting import say_why
 from hqtrio.errors import RemoteFault
-from hqtrio.messages.worker import FromWorker, Goodbye, Heartbeat, Pulse, Register
+from hqtrio.messages.statements import check_parts, join
+from hqtrio.messages.worker import FromWorker, Goodbye, Heartbeat, HeldMore, Pulse, Register
 from hqtrio.model.worker import LossReason
 from hqtrio.net.connection import Connection, ConnectionEnded
 from hqtrio.scheduling.events import LinkClosed, LinkFree, LinkOpened, LinkStuck, WorkerSaid
@@ -72,12 +73,9 @@ class WorkerProxies:
         outbox: WorkerOutbox,
     ) -> None:
         with trio.move_on_after(REGISTRATION_S) as patience:
-            first = await connection.receive()
+            hello = await _registration(connection)
         if patience.cancelled_caught:
             raise RemoteFault(f"no registration within {REGISTRATION_S:g} s")
-        if not first or not isinstance(first[0], Register) or len(first) > 1:
-            raise RemoteFault("the first frame is not a registration")
-        hello = first[0]
         heartbeat_s = hello.config.heartbeat_s
         if not 0.0 < heartbeat_s < inf:  # it will be refused politely, and has time to hear that
             heartbeat_s = REGISTRATION_S
@@ -100,6 +98,22 @@ class WorkerProxies:
                 if not (is_parting or outbox.closed):
                     raise
                 log.debug("worker link %d (%s): %s", link, connection.peer, end)
+
+
+async def _registration(connection: Connection[FromWorker]) -> Register:
+    """Who it is, and all that it holds, in however many frames."""
+    first = await connection.receive()
+    if len(first) != 1 or not isinstance(first[0], Register):
+        raise RemoteFault("the first frame is not a registration")
+    hello = first[0]
+    check_parts(hello)
+    more: list[HeldMore] = []
+    while len(more) < hello.more:
+        for message in await connection.receive():
+            if not isinstance(message, HeldMore) or len(more) == hello.more:
+                raise RemoteFault("something else amid a registration")
+            more.append(message)
+    return join(hello, more)
 
 
 class _Writer:

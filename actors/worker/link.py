@@ -13,7 +13,16 @@ import trio
 from actors.kit.edge import Silent, run_edge
 from actors.kit.mailbox import Mailbox
 from hqtrio.errors import Refused, RemoteFault, Unreachable
-from hqtrio.messages.worker import Ack, FromWorker, Heartbeat, Overview, Report, ToWorker
+from hqtrio.messages.statements import split
+from hqtrio.messages.worker import (
+    Ack,
+    FromWorker,
+    Heartbeat,
+    Overview,
+    Register,
+    Report,
+    ToWorker,
+)
 from hqtrio.net.connection import Connection
 from hqtrio.worker.events import Event, Heard, LinkEnded, LinkOpened, OpenLink
 
@@ -124,7 +133,11 @@ class Link:
             for message in (message for messages in batch for message in messages):
                 if isinstance(message, Report):
                     self._unseen.sent = message.seq
-                await connection.send([message])
+                if isinstance(message, Register):
+                    for part in split(message):
+                        await connection.send([part])
+                else:
+                    await connection.send([message])
             if self._overview is not None:
                 overview, self._overview = self._overview, None
                 await connection.send([overview])

@@ -121,6 +121,7 @@ class Register(Value, frozen=True, tag=1):
     A worker that was registered before repeats the id, history and attachment it was given and
     says what it holds; `remaining_s` is its remaining lifetime (None: unlimited). `attempt` counts
     its connections: of two that are open at once, the one with the higher number is the worker's.
+    So many HeldMore follow as `more` says.
     """
 
     config: WorkerConfig
@@ -131,6 +132,7 @@ class Register(Value, frozen=True, tag=1):
     remaining_s: float | None = None
     held: Held | None = None
     attempt: int = 0
+    more: int = 0
 
 
 class Report(Value, frozen=True, tag=2):
@@ -159,7 +161,13 @@ class Overview(Value, frozen=True, tag=5):
     load: NodeLoad
 
 
-FromWorker = Register | Report | Heartbeat | Goodbye | Overview
+class HeldMore(Value, frozen=True, tag=6):
+    """What the worker holds besides: right after its registration, if one frame is too small."""
+
+    held: Held
+
+
+FromWorker = Register | Report | Heartbeat | Goodbye | Overview | HeldMore
 
 
 # --- to a worker

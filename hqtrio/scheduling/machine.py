@@ -40,6 +40,7 @@ from hqtrio.messages.worker import (
     FromWorker,
     Goodbye,
     Heartbeat,
+    HeldMore,
     Overview,
     Register,
     Registered,
@@ -538,7 +539,7 @@ class Scheduling:
                         mirror.heard_out = True
                         if mirror.stopping is None:
                             self._leave(mirror, reason, at)
-                    case Register():
+                    case Register() | HeldMore():
                         raise RemoteFault("registered twice on one connection")
                     case _:
                         assert_never(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from server_nest import FakeWorker, LateJournal, config, first_task, open_nest
 
@@ -9,8 +10,20 @@ from hqtrio.jobs.replay import Replay
 from hqtrio.messages.client import JobInfo, ListWorkers, Selector, Which
 from hqtrio.messages.columns import f64, read_u64, u32, u64
 from hqtrio.messages.records import ServerStarted, ServerStopped, WorkerLost
-from hqtrio.messages.worker import Enqueue, Grant, Held, HeldSlot, Register, Registered
+from hqtrio.messages.statements import split
+from hqtrio.messages.worker import (
+    Enqueue,
+    Goodbye,
+    Grant,
+    Heartbeat,
+    Held,
+    HeldSlot,
+    Register,
+    Registered,
+)
 from hqtrio.model.resources import ONE_CPU
+from hqtrio.model.worker import LossReason
+from hqtrio.net.connection import ConnectionEnded
 from hqtrio.scheduling.absence import Grace
 
 HISTORY = b"history of sixt."
@@ -153,3 +166,46 @@ async def test_after_server_stop_nobody_is_expected(autojump_clock):
         while first_task(job) not in other.tasks:
             await other.hear(Enqueue)
         assert other.tasks[first_task(job)] == 1
+
+
+async def test_a_worker_may_state_more_than_a_frame_holds(autojump_clock):
+    """Reports without receipt, of tasks of long ago, with one that runs behind them."""
+    journal = ListJournal()
+    async with open_nest(journal=journal, history=HISTORY, grace=LONG) as nest:
+        job = await nest.client().submit(1)
+        task = first_task(job)
+        worker = LastingWorker(nest.connect_worker())
+        await worker.register()
+        await worker.start_first(task)
+        await trio.sleep(1)
+    async with next_server(journal, grace=LONG) as nest:
+        rows = 60_000
+        worker.connection = nest.connect_worker()
+        worker.unread.clear()
+        held = Held(
+            (HeldSlot(worker.grant.slot, ONE_CPU, worker.grant.variant, worker.grant.claim),),
+            u64([task, *range(rows)]),
+            u32([0] * (rows + 1)),
+            u32([worker.grant.slot, *[0] * rows]),
+            bytes([1, *[0] * rows]),
+            f64([5.0, *[0.0] * rows]),
+        )
+        attachment = worker.attachment
+        hello = Register(config(), worker.key, worker.id, HISTORY, attachment, None, held)
+        parts = split(hello)
+        assert len(parts) > 2
+        for part in parts:
+            await worker.connection.send([part])
+        welcome = await worker.hear(Registered)
+        assert (welcome.worker, list(read_u64(welcome.keep))) == (worker.id, [task])
+
+
+@pytest.mark.parametrize("second", [Heartbeat(), Goodbye(LossReason.STOPPED)])
+async def test_nothing_comes_between_the_parts_of_a_registration(autojump_clock, second):
+    async with open_nest() as nest:
+        connection = nest.connect_worker()
+        held = Held((), *[b""] * 5)
+        await connection.send([Register(config(), b"k" * 16, held=held, more=1)])
+        await connection.send([second])
+        with pytest.raises(ConnectionEnded, match="amid a registration"):
+            await connection.receive()

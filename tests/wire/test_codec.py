@@ -61,7 +61,7 @@ DECODERS = (FROM_WORKER, TO_WORKER, CALLS, SAID)
 # told are three unions with numbers of their own, as are requests and responses.
 TAGS = {
     "Fact": "Started 1 Ended 2 Closed 3 Bounced 4 Retracted 5",
-    "FromWorker": "Register 1 Report 2 Heartbeat 3 Goodbye 4 Overview 5",
+    "FromWorker": "Register 1 Report 2 Heartbeat 3 Goodbye 4 Overview 5 HeldMore 6",
     "ToWorker": (
         "Registered 1 Rejected 2 DefineClass 3 DefineBody 4 Forget 5 Grant 6 Enqueue 7 Retract 8 "
         "Drain 9 Undrain 10 Cancel 11 Ack 12 Stop 13 ServerStops 14"
