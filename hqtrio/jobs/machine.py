@@ -37,7 +37,7 @@ from hqtrio.jobs.setting_aside import set_aside
 from hqtrio.jobs.state import counts_of
 from hqtrio.jobs.submitting import Submitting
 from hqtrio.jobs.tables import Tables
-from hqtrio.jobs.variants import choose_variants
+from hqtrio.jobs.variants import choose_variants, stated
 from hqtrio.jobs.watching import Subscriptions
 from hqtrio.jobs.workers import refusal
 from hqtrio.messages import client as ask
@@ -224,6 +224,8 @@ class JobBook:
         for report in unheard(hello.held, event.seen) if returns else ():
             started = [fact for fact in report.facts if isinstance(fact, Started)]
             ended = [fact for fact in report.facts if isinstance(fact, Ended)]
+            if hello.held is not None:
+                self._choose(stated(hello.held, [*started, *ended]))
             self._take_in(entry.id, started, ended, event.gangs, now)
         idle_timeout_s = hello.config.idle_timeout_s
         out.command(
@@ -272,9 +274,12 @@ class JobBook:
         for end in ended:
             apply_ended(self._tables, worker, end, now.wall, gangs)
 
-    def _reported(self, event: TasksReported, now: Now) -> None:
-        if event.variants and (chosen := choose_variants(self._tables, event.variants)):
+    def _choose(self, variants: Sequence[tuple[int, int]]) -> None:
+        if variants and (chosen := choose_variants(self._tables, variants)):
             self._tables.out.record(VariantsChosen(chosen))
+
+    def _reported(self, event: TasksReported, now: Now) -> None:
+        self._choose(event.variants)
         self._take_in(event.worker, event.started, event.ended, event.gangs, now)
         receipt = Receipt(event.worker, event.attachment, event.report)
         self._tables.out.effects.append(Receipted(receipt))

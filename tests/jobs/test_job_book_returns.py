@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 from job_book_story import EVERY, Story, array_of
+from msgspec.structs import replace
 
 from hqtrio.jobs.effects import Command, Receipted
 from hqtrio.messages import client as say
 from hqtrio.messages.columns import f32, f64, i32, u32, u64
-from hqtrio.messages.records import TasksEnded, TasksRequeued, WorkerConnected, WorkerLost
+from hqtrio.messages.records import (
+    TasksEnded,
+    TasksRequeued,
+    VariantsChosen,
+    WorkerConnected,
+    WorkerLost,
+)
 from hqtrio.messages.scheduling import (
     AdmitWorker,
     RefuseWorker,
@@ -17,8 +24,8 @@ from hqtrio.messages.scheduling import (
     WorkerAbsent,
     WorkerArrived,
 )
-from hqtrio.messages.worker import Ended, Held, Register, Report
-from hqtrio.model.resources import Descriptor
+from hqtrio.messages.worker import Ended, Held, HeldSlot, Register, Report, Started
+from hqtrio.model.resources import ONE_CPU, Claim, Descriptor
 from hqtrio.model.task import Ending, TaskState
 from hqtrio.model.worker import LossReason, WorkerConfig
 
@@ -127,6 +134,19 @@ def test_it_may_go_on_with_what_has_not_ended_in_this_very_instance(story):
     story.ask(say.CancelJobs(EVERY, ""))
     answer, _ = come_back(story, held(story, 1, 2, 3))
     assert kept(answer) == []
+
+
+def test_the_variant_of_a_start_that_nobody_has_heard_of_is_remembered(story):
+    story.tell(WorkerAbsent(1, LOST))
+    slots = (HeldSlot(4, ONE_CPU * 3, 2, Claim()), HeldSlot(5, ONE_CPU, 0, Claim()))
+    started = Started(u64(packed(3, 4)), u32([0, 0]), u32([4, 5]), f64([1.0, 1.0]))
+    what = held(story, 1, 2, 3, 4, reports=[Report(4, (started,))])
+    come_back(story, replace(what, slots=slots))
+    assert story.states(1).count(TaskState.RUNNING) == 4
+    chosen = [record.tasks for record in story.records if isinstance(record, VariantsChosen)]
+    assert chosen == [((packed(3)[0], 2),)]
+    come_back(story, replace(what, slots=slots), attachment=2)
+    assert len([r for r in story.records if isinstance(r, VariantsChosen)]) == 1
 
 
 def test_its_reports_are_taken_in_first_in_order_and_receipted(story):
