@@ -78,6 +78,8 @@ class Machine:
         self.states: list[Folder] = []
         self.told: list[tuple[int, object]] = []  # what was acknowledged, and after how many calls
         self.half: dict[int, Folder] = {}  # the state in the middle of a write
+        # What was written, from which moment on: into which file, at which offset.
+        self.writes: list[tuple[int, Path, int, bytes]] = []
 
     def acknowledge(self, fact: object) -> None:
         self.told.append((len(self.states), fact))
@@ -108,6 +110,21 @@ class Machine:
                 left = self.half[moment] if kind == "half" else state
                 _restore(left, place, kind, random)
                 yield moment, kind not in ("process", "half"), place
+
+    def interrupted(self, step: int = 1) -> Iterator[tuple[int, Path]]:
+        """Moment, and a directory as the death of the process leaves it amid a write: after each
+        byte of each write, or each `step`-th."""
+        number = 0
+        for moment, path, offset, data in self.writes:
+            for size in range(0, len(data.rstrip()) + 1, step):
+                number += 1
+                place = self.root.parent / f"{self.root.name}-part-{number}"
+                place.mkdir()
+                _restore(self.states[moment], place, "process", Random(0))
+                with (place / path).open("r+b") as file:
+                    file.seek(offset)
+                    file.write(data[:size])
+                yield moment, place
 
     # --- the calls
 
@@ -157,6 +174,9 @@ class Machine:
     def _put(self, fd: int, offset: int, data: bytes) -> None:
         half = len(data) // 2
         file = self.files[fd]
+        assert isinstance(file, File)
+        if (path := _path_of(self.top, file)) is not None:
+            self.writes.append((len(self.states), path, offset, data))
         file.write(offset, data[:half])
         self.half[len(self.states)] = copy.deepcopy(self.top)
         file.write(offset + half, data[half:])
@@ -238,6 +258,16 @@ def _rename(entries, names) -> None:
         entries.pop(name, None)
         if what is not None:
             entries[name] = what
+
+
+def _path_of(folder: Folder, file: File) -> Path | None:
+    """Where the file stands; nowhere, if its name is gone."""
+    for name, what in folder.entries.items():
+        if what is file:
+            return Path(name)
+        if isinstance(what, Folder) and (found := _path_of(what, file)) is not None:
+            return Path(name, found)
+    return None
 
 
 def _restore(folder: Folder, place: Path, kind: str, random: Random) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from random import Random
 
@@ -23,6 +24,7 @@ from hqtrio.model.job import JobHead
 from hqtrio.net.access import AccessFile, make_access, read_access, write_access
 from hqtrio.net.directory import ACCESS_FILE, create_instance, publish_instance
 
+IS_LONG = os.environ.get("HQTRIO_LONG") == "1"
 MARK = HISTORY[:4]
 HEAD = JobHead("x" * 700, is_open=True)  # longer than a sector
 
@@ -142,6 +144,22 @@ def test_b2_a_journal_keeps_what_was_durable(tmp_path, monkeypatch, prune) -> No
     assert every_crash(machine, monkeypatch, check) > 200
 
 
+@pytest.mark.parametrize("prune", [False, True])
+def test_a_write_may_end_after_any_byte(tmp_path, monkeypatch, prune) -> None:
+    """Of the journal, its lock, its copies and its compaction."""
+    monkeypatch.setattr("test_power_failures.HEAD", JobHead("x", is_open=True))
+    root = tmp_path / "root"
+    root.mkdir()
+    machine = Machine(root)
+    with machine.noting():
+        lives(machine, root / "journal", prune=prune)
+    offered = [1, 2, 3, 4, 5, 6, 7, 9] if prune else [1, 2, 3, 4, 5, 7, 8, 9]
+    assert sum(len(data.rstrip()) for *_, data in machine.writes) > 1000
+    for moment, place in machine.interrupted():
+        check_left(place / "journal", machine.acknowledged(moment), offered)
+        shutil.rmtree(place)
+
+
 def test_a_server_directory_is_found_again_with_its_journal_and_its_credentials(
     tmp_path, monkeypatch
 ) -> None:
@@ -183,6 +201,9 @@ def test_a_server_directory_is_found_again_with_its_journal_and_its_credentials(
         check_left(journal, jobs, offered)
 
     assert every_crash(machine, monkeypatch, check) > 200
+    for moment, place in machine.interrupted(1 if IS_LONG else 29):
+        check(moment, place)
+        shutil.rmtree(place)
 
 
 def start_in(root: Path, access: AccessFile) -> Path:
