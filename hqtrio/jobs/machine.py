@@ -29,7 +29,7 @@ from hqtrio.jobs.listing import job_details, job_row, task_page
 from hqtrio.jobs.notes import notices_of
 from hqtrio.jobs.replay import Replay
 from hqtrio.jobs.reports import active, apply_ended, apply_loss, apply_started
-from hqtrio.jobs.resume import resume
+from hqtrio.jobs.resume import resume, skip_forgotten
 from hqtrio.jobs.returns import kept, returning, unheard
 from hqtrio.jobs.select import chosen, page
 from hqtrio.jobs.selection import numbers_page
@@ -112,6 +112,8 @@ class JobBook:
     def begin(self, now: Now, grace_s: float) -> Sequence[Effect]:
         """Say what comes before any event. Workers of before have `grace_s` to come back."""
         tables = self._tables
+        if self._replayed is not None:
+            skip_forgotten(self._replayed)
         tables.out.record(ServerStarted(self._server_uid, self._details.version, now.wall))
         if self._replayed is not None:
             resume(self._replayed, grace_s, now)

@@ -82,6 +82,7 @@ class Replay:
         self.tables = Tables()
         self.server_uid = server_uid
         self.submissions = 0  # the last number
+        self.has_gap = False  # records after the last ones may be lost, jobs among them
         self.shipped: dict[int, int] = {}
         self._drafts: dict[int, Draft] = {}
         self._completed: dict[int, list[bytes]] = {}  # keys of jobs that are gone
@@ -146,6 +147,7 @@ class Replay:
             case ServerStarted(server_uid):
                 self.server_uid = server_uid
                 self._drafts.clear()
+                self.has_gap = False
             case ServerStopped(at):
                 self._all_stopped(at)
             case IdsUsed(jobs, workers, submissions, keys):
@@ -157,6 +159,7 @@ class Replay:
                     self._completed.setdefault(number, []).append(key)
             case InstancesRaised(at, workers_keep):
                 if workers_keep:
+                    self.has_gap = True
                     self._raise_unowned()
                 else:
                     self._raise_instances(at)

@@ -21,11 +21,12 @@ from hqtrio.jobs.replay import Replay, Rows
 from hqtrio.jobs.reports import apply_loss
 from hqtrio.jobs.tables import Tables
 from hqtrio.messages.columns import u32, u64
-from hqtrio.messages.records import WorkerLost
+from hqtrio.messages.records import IdsUsed, WorkerLost
 from hqtrio.messages.scheduling import ExpectGang, ExpectWorker, NodeLost
 from hqtrio.model.worker import CRASHES, LossReason, OnServerLost
 from hqtrio.now import Now
 
+FORGOTTEN_MAX: Final = 100  # jobs that were made between the last sync and a power cut
 SLICE: Final = 2000  # tasks announced before others get a turn
 _WAITS: Final = bytes([1]) + bytes(255)  # by state
 _ANNOUNCED: Final = re.compile(rb"\x01+")
@@ -46,6 +47,10 @@ def resume(replayed: Replay, grace_s: float, now: Now) -> None:
             # It has ended with its server, which is no crash.
             workers.gone(entry.id, LossReason.STOPPED, now.wall)
             tables.out.record(WorkerLost(entry.id, LossReason.STOPPED, now.wall))
+        elif entry.reason is None and workers.of_key(entry.key) is not entry:
+            # Its process is another worker by now: the end of this one was about to be told.
+            workers.gone(entry.id, LossReason.CONNECTION_LOST, now.wall)
+            tables.out.record(WorkerLost(entry.id, LossReason.CONNECTION_LOST, now.wall))
     for worker, (running, shipped) in held.items():
         of = workers.entries.get(worker)
         if of is None or of.reason is not None:
@@ -88,6 +93,14 @@ def resume(replayed: Replay, grace_s: float, now: Now) -> None:
         if of is not None and of.reason is None:
             _leave_out(tables, shipped, ready)
     tables.start(_announce(tables, left))
+
+
+def skip_forgotten(replayed: Replay) -> None:
+    """No new job gets the id of one of which only workers may know. Recorded before anything."""
+    if replayed.has_gap:
+        tables = replayed.tables
+        tables.last_job += FORGOTTEN_MAX
+        tables.out.record(IdsUsed(tables.last_job, tables.workers.last, replayed.submissions))
 
 
 def _take_up_pauses(tables: Tables, job: Job, wall: float) -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from restart_story import RestartStory
 
+from hqtrio.jobs.resume import FORGOTTEN_MAX
 from hqtrio.model.task import NEVER_RESTART, TaskState
 
 
@@ -65,6 +66,7 @@ class RestartsAgainstOracle(oracle.JobBookAgainstOracle):
                 elif task.state == TaskState.WAITING:
                     task.instance += 1
         self.story.lose_power()
+        self.last += FORGOTTEN_MAX
         self.story.take_back(*self.story.shipped)
         self.drop_complete()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from job_book_story import EVERY, array_of, body, given, graph
 from restart_story import RestartStory, replay
@@ -17,6 +18,7 @@ from hqtrio.messages.records import (
     ServerStarted,
     ServerStopped,
     TasksEnded,
+    WorkerConnected,
     WorkerLost,
 )
 from hqtrio.model.job import JobHead, JobState, Submit
@@ -119,6 +121,18 @@ def test_a_forgotten_shipment_is_not_repeated_under_its_instance(story):
     story.ship(worker, (1, 0))
     story.lose_power(lost=1)
     assert story.ready == {(1, 0): 1}
+
+
+def test_no_job_gets_the_id_of_one_that_only_workers_remember(story):
+    worker = story.worker()
+    before = len(story.records)
+    assert story.submit(array_of(1)) == 1
+    story.start(worker)
+    story.lose_power(lost=len(story.records) - before)
+    assert story.submit(array_of(1)) > 1 + 50
+    last = story.book._tables.last_job
+    story.kill()
+    assert story.submit(array_of(1)) == last + 1
 
 
 def test_a_task_whose_next_shipment_may_be_forgotten_skips_an_instance(story):
@@ -503,6 +517,21 @@ def test_a_worker_is_expected_under_its_own_key_and_attachment(story):
     entry = story.book._tables.workers.entries[worker]
     story.kill()
     assert (story.expected[worker].attachment, story.expected[worker].key) == (1, entry.key)
+
+
+def test_a_worker_that_has_become_another_is_not_expected_any_more(story):
+    worker = story.worker()
+    story.submit(array_of(3))
+    story.start(worker, (1, 0))
+    story.ship(worker, (1, 1))
+    [first] = [record for record in story.records if isinstance(record, WorkerConnected)]
+    # The server was killed between these words and those of the loss of the first.
+    story.records.append(msgspec.structs.replace(first, worker=2, attachment=1))
+    story._leave_workers()
+    story._restart(replay(story.records))
+    assert story.expected.keys() == {2}
+    assert story.ready == {(1, 0): 1, (1, 1): 1, (1, 2): 0}
+    assert [r.worker for r in story.records if isinstance(r, WorkerLost)] == [1]
 
 
 def test_a_pause_goes_on_where_it_was(story):
