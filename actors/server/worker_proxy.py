@@ -15,11 +15,11 @@ from actors.kit.mailbox import ActorStopped, Mailbox
 from actors.server.links import Connected, HangUp, SchedulerMail, WorkerOutbox
 from actors.server.parting import say_why
 from hqtrio.errors import RemoteFault
-from hqtrio.messages.statements import check_parts, join
 from hqtrio.messages.worker import FromWorker, Goodbye, Heartbeat, HeldMore, Pulse, Register
 from hqtrio.model.worker import LossReason
 from hqtrio.net.connection import Connection, ConnectionEnded
 from hqtrio.scheduling.events import LinkClosed, LinkFree, LinkOpened, LinkStuck, WorkerSaid
+from hqtrio.wire.statements import check_parts, join
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ import trio
 from actors.kit.edge import Silent, run_edge
 from actors.kit.mailbox import Mailbox
 from hqtrio.errors import Refused, RemoteFault, Unreachable
-from hqtrio.messages.statements import split
 from hqtrio.messages.worker import (
     Ack,
     FromWorker,
@@ -24,6 +23,7 @@ from hqtrio.messages.worker import (
     ToWorker,
 )
 from hqtrio.net.connection import Connection
+from hqtrio.wire.statements import split
 from hqtrio.worker.events import Event, Heard, LinkEnded, LinkOpened, OpenLink
 
 log = logging.getLogger(__name__)

@@ -135,6 +135,20 @@ def test_s4_01_the_names_and_ports_that_were_asked_for_are_shown(cluster):
     assert shown["Client host"] == shown["Worker host"] == "abcd123"
 
 
+def test_s4_03_server_info_tells_nine_things_of_the_process(cluster):
+    server = cluster.start_server()
+    info = cluster.json("server", "info")
+    assert info["pid"] == server.pid
+    assert len(info["server_uid"]) == 6
+    assert info["server_uid"].isalnum()
+    table = cluster.run("server", "info").stdout.splitlines()
+    rows = [line.split("|")[1].strip() for line in table if line.startswith("|")]
+    assert rows == [
+        "Server UID", "Client host", "Client port", "Worker host", "Worker port", "Version", "Pid",
+        "Start date", "Journal path",
+    ]  # fmt: skip
+
+
 def test_s4_06_server_wait(cluster):
     done = cluster.run("server", "wait", "--timeout", "1s", check=1)
     assert "Could not connect to server" in done.stderr

@@ -10,7 +10,6 @@ from hqtrio.jobs.replay import Replay
 from hqtrio.messages.client import JobInfo, ListWorkers, Selector, Which
 from hqtrio.messages.columns import f64, read_u64, u32, u64
 from hqtrio.messages.records import ServerStarted, ServerStopped, WorkerLost
-from hqtrio.messages.statements import split
 from hqtrio.messages.worker import (
     Enqueue,
     Goodbye,
@@ -25,6 +24,7 @@ from hqtrio.model.resources import ONE_CPU
 from hqtrio.model.worker import LossReason
 from hqtrio.net.connection import ConnectionEnded
 from hqtrio.scheduling.absence import Grace
+from hqtrio.wire.statements import split
 
 HISTORY = b"history of sixt."
 LONG = Grace(1000.0, 1000.0)

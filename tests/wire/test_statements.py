@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from hqtrio.errors import RemoteFault
 from hqtrio.messages.columns import f32, f64, i32, u32, u64
-from hqtrio.messages.statements import PARTS_MAX, check_parts, join, split
 from hqtrio.messages.worker import Closed, Ended, Held, HeldMore, HeldSlot, Register, Report
 from hqtrio.model.resources import CPUS, ONE_CPU, UNIT, Claim, Descriptor, Pool
 from hqtrio.model.worker import WorkerConfig
 from hqtrio.wire.codec import FRAME_MAX, encode
+from hqtrio.wire.statements import PARTS_MAX, check_parts, join, split
 
 
 def register(held: Held | None) -> Register:
