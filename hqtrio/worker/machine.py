@@ -189,7 +189,9 @@ class WorkerMachine:
                 self._idle_at = at
             if self._joined and self._reports.pending:
                 self._say(*self._reports.flush_at_pace(at, self._lanes.waiting))
-            if self._leaving and not self._lanes.busy:
+            # A server that is about to answer has to hear how the last ones ended.
+            is_answered = self._joined or not self._link
+            if self._leaving and not self._lanes.busy and is_answered:
                 why = "the server was lost and the last task has ended"
                 self._end_self(1, why, at, goodbye=LossReason.CONNECTION_LOST)
                 self._effects += self._lanes.settle(at)

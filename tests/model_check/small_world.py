@@ -54,7 +54,6 @@ from hqtrio.worker import events as worker_events
 from hqtrio.worker.launch import Site
 from hqtrio.worker.machine import WorkerMachine
 from hqtrio.worker.orders import (
-    KillTasks,
     LauncherReady,
     LauncherSaid,
     OpenLane,
@@ -541,7 +540,7 @@ class World:
                     kept = [row for row in waiting if row[0] not in tasks]
                     node.lanes[lane] = deque([*list(queue)[:1], *kept])
                 yield LauncherSaid(launcher, taken=((seq, tuple(taken)),))
-            case SignalTasks(launcher, _, tasks) | KillTasks(launcher, tasks):
+            case SignalTasks(launcher, _, tasks):  # they end at once, and need not be killed
                 for lane, queue in node.lanes.items():
                     if queue and queue[0][0] in tasks:
                         yield self._stop_first(launcher, lane, queue, -2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import inf
 
 import pytest
 from worker_bench import Bench, define, enqueue, grant, only, t
@@ -229,6 +230,23 @@ def test_r22_it_tells_how_its_last_tasks_ended_and_leaves():
     assert [end.code for end in only(effects, Exit)] == [1]
     assert (t(1), Ending.FINISHED) in bench.told.ended
     assert bench.told.other[-1] == Goodbye(LossReason.CONNECTION_LOST)
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_r22_a_server_that_is_about_to_answer_hears_how_its_last_tasks_ended(is_answered):
+    bench = Bench(on_server_lost=OnServerLost.FINISH_RUNNING)
+    bench.server(grant(1), enqueue(1))
+    bench.started(1)
+    lose(bench)
+    hello = reopen(bench)
+    assert not only(bench.ended(1), Exit)
+    if is_answered:
+        welcome(bench, hello, 1)
+        assert (t(1), Ending.FINISHED) in bench.told.ended
+        assert bench.told.other[-1] == Goodbye(LossReason.CONNECTION_LOST)
+    else:
+        bench.step(LinkEnded(2, "reset"))
+    assert bench.machine.next_deadline() == inf, "it has ended"
 
 
 def test_r22_after_the_server_has_stopped_nobody_looks_for_it():
