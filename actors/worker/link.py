@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from actors.kit.edge import Silent, run_edge
-from actors.kit.mailbox import Mailbox
+from actors.kit.mailbox import ActorStopped, Mailbox
 from hqtrio.errors import Refused, RemoteFault, Unreachable
 from hqtrio.messages.worker import (
     Ack,
@@ -152,7 +152,10 @@ class Link:
             for message in messages:
                 if isinstance(message, Ack):
                     self._unseen.seen = message.seen
-            await self._core.put(Heard(self._number, messages))
+            try:
+                await self._core.put(Heard(self._number, messages))
+            except ActorStopped:
+                return  # it wants to hear no more; its last words still have to leave
             messages = await self._hear(connection.receive)
 
     async def _hear(self, receive: Callable[[], Awaitable[list[ToWorker]]]) -> list[ToWorker]:
