@@ -10,6 +10,7 @@ import trio
 from actors.kit.mailbox import Mailbox, Reply
 from actors.server.events import EventStream
 from hqtrio.jobs.effects import ClientAsked, ServerEnds, SessionEnded
+from hqtrio.messages.allocations import QueueRequest
 from hqtrio.messages.client import JobNotice, Said, StreamEvents, TaskNotice, WorkerNotice
 from hqtrio.messages.scheduling import FromScheduler, ToScheduler
 from hqtrio.messages.worker import ToWorker
@@ -117,6 +118,21 @@ class Durable:
 
 
 ServerMail = SessionOpened | ClientAsked | SessionEnded | Facts | OpenStream | Durable | ServerEnds
+
+
+# --- to the allocator
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAsked:
+    """What a client asks about queues; answered through its outbox."""
+
+    number: int
+    request: QueueRequest
+    outbox: SessionOutbox
+
+
+AllocatorMail = QueueAsked
 
 
 class SessionOutbox:

@@ -37,6 +37,7 @@ from hqtrio.messages.records import (
     JobOpened,
     JobsForgotten,
     NodeDropped,
+    QueueRecord,
     Record,
     ServerStarted,
     ServerStopped,
@@ -93,6 +94,8 @@ class Replay:
         After another error than Misfit the tables are of no use any more.
         """
         tables = self.tables
+        if isinstance(record, QueueRecord):
+            return  # of other books
         match record:
             case TasksEnded():
                 replay_ended(tables, record)

@@ -18,7 +18,6 @@ from hqtrio.journal.shipments import Shipments
 from hqtrio.messages.columns import read_u32, read_u64, u32, u64
 from hqtrio.messages.records import (
     IdsUsed,
-    InstancesRaised,
     JobCancelled,
     JobClosed,
     JobCompleted,
@@ -27,7 +26,6 @@ from hqtrio.messages.records import (
     NodeDropped,
     Record,
     ServerStarted,
-    ServerStopped,
     SubmitBegun,
     SubmitCommitted,
     SubmitContinued,
@@ -202,7 +200,7 @@ class Survey:
                 return self._rows(record, read_u64(record.tasks))
             case TasksTakenBack() | TasksShipped():
                 return None  # see Shipments
-            case ServerStarted() | ServerStopped() | InstancesRaised():
+            case _:
                 return record
 
     def _ended(self, record: TasksEnded) -> TasksEnded | None:
