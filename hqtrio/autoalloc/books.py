@@ -7,6 +7,7 @@ what the next one reads gives the same books.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
@@ -174,6 +175,10 @@ class Books:
         self.jobs: dict[Key, Place] = {}
         self.workers: dict[int, Place] = {}  # connected ones
         self.directories: dict[str, Place] = {}
+
+    def copy(self) -> Books:
+        """The same, and whatever becomes of one of them concerns the other no more."""
+        return deepcopy(self)
 
     # --- looking
 

@@ -258,6 +258,8 @@ class Allocating:
         self._context.effects.append(Trial(token, params))
 
     def _tried(self, event: Tried, now: Now) -> None:
+        if event.token not in self._trials:
+            return  # whoever wanted it has been told that it failed
         params, is_queue = self._trials.pop(event.token)
         response: ask.QueueResponse | Done | Failure
         if event.error:

@@ -262,6 +262,11 @@ class Replay:
     def _unship(self, tasks: Iterable[int]) -> None:
         _DROP.extend(map(self.shipped.pop, tasks, repeat(None)))
 
+    def workers(self) -> frozenset[int]:
+        """Those that were connected, or might have come back."""
+        entries = self.tables.workers.entries.values()
+        return frozenset(entry.id for entry in entries if entry.ended_at is None)
+
     def holdings(self) -> dict[int, tuple[Rows, Rows]]:
         """What runs on each worker, and what else it has, in order of task."""
         tables = self.tables

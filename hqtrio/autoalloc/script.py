@@ -1,0 +1,117 @@
+"""The files that a manager is given: a script with directives, and the command that starts workers.
+
+With more than one node the command stands in a file of its own, which every node runs: what
+precedes and follows the worker happens on each of them, and nothing has to be quoted twice.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Final
+
+from hqtrio.autoalloc.dialogues import SUBMIT_FILE, WORKER_FILE, Submission
+from hqtrio.model.allocation import QueueParams
+from hqtrio.model.worker import OnServerLost
+from hqtrio.units import format_duration
+
+__all__ = ["allocation_files", "clock", "submit_path", "worker_args", "worker_command"]
+
+_SHELL: Final = "#!/bin/bash"
+# Bash goes on after its child has ended by the same signal; an ignored one would be inherited.
+_TRAP: Final = "trap : TERM"
+_ON_SERVER_LOST: Final = {
+    OnServerLost.STOP: "stop",
+    OnServerLost.FINISH_RUNNING: "finish-running",
+    OnServerLost.RECONNECT: "reconnect",
+}
+
+
+def allocation_files(
+    submission: Submission, prefix: str, headers: Sequence[str], spread: str
+) -> dict[str, str]:
+    """The files by name. `spread` stands before what every node runs if there are several."""
+    worker = submission.params.worker
+    command = worker_command(submission)
+    keeps_on = [_TRAP] if worker.stop_cmd else []
+    files = {}
+    if submission.nodes > 1:
+        files[WORKER_FILE] = "\n".join((_SHELL, *keeps_on, command)) + "\n"
+        command = spread
+    words = [quote_word(word) for word in submission.params.manager_args]
+    lines = [*headers, *([" ".join(words)] if words else [])]
+    head = [_SHELL, *(f"{prefix} {line}" for line in lines), "", *keeps_on]
+    files[SUBMIT_FILE] = "\n".join((*head, command))
+    return files
+
+
+def quote_word(word: str) -> str:
+    """As typed if nothing of it means anything to a shell."""
+    return shlex.quote(word)
+
+
+def submit_path(directory: str) -> str:
+    return f"{directory}/{SUBMIT_FILE}"
+
+
+def worker_path(directory: str) -> str:
+    return f"{directory}/{WORKER_FILE}"
+
+
+def clock(seconds: float) -> str:
+    """`HH:MM:SS`; days are hours, and what is less than a second is one."""
+    whole = max(1, -int(-seconds // 1))
+    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def worker_args(params: QueueParams) -> tuple[str, ...]:
+    """What the workers of a queue are told, word by word as a shell reads it."""
+    worker = params.worker
+    words: list[str] = []
+    if worker.cpus:
+        words += ["--cpus", _quoted(worker.cpus)]
+    for resource in worker.resources:
+        words += ["--resource", _quoted(resource)]
+    if worker.coupling:
+        words += ["--coupling", _quoted(worker.coupling)]
+    if worker.group:
+        words += ["--group", quote_word(worker.group)]
+    if worker.no_hyper_threading:
+        words.append("--no-hyper-threading")
+    if worker.detect:
+        words += ["--detect-resources", quote_word(worker.detect)]
+    if worker.overview_interval_s is not None:
+        words += ["--overview-interval", _quoted(format_duration(worker.overview_interval_s))]
+    if params.min_utilization > 0:
+        words += ["--min-utilization", f"{params.min_utilization:g}"]
+    limit_s = params.time_limit_s if worker.time_limit_s is None else worker.time_limit_s
+    words += ["--on-server-lost", _quoted(_ON_SERVER_LOST[worker.on_server_lost])]
+    words += ["--time-limit", _quoted(format_duration(limit_s))]
+    return tuple(words)
+
+
+def worker_command(submission: Submission) -> str:
+    """One line: what comes before the worker, the worker, what comes after it."""
+    params, worker = submission.params, submission.params.worker
+    program = (worker.program,) if worker.program else submission.words
+    parts = [f"{name}={quote_word(value)}" for name, value in submission.variables]
+    if wrap := worker.wrap_cmd.strip():
+        parts.append(wrap)
+    parts += [quote_word(word) for word in program]
+    parts += ["worker", "start", "--idle-timeout", _quoted(format_duration(worker.idle_timeout_s))]
+    parts += ["--manager", _quoted(params.manager.name.lower())]
+    parts += ["--server-dir", _quoted(submission.server_dir)]
+    parts += worker_args(params)
+    line = " ".join(parts)
+    if worker.start_cmd:
+        line = f"{worker.start_cmd} && {line}"
+    if worker.stop_cmd:
+        line = f"{line}; {worker.stop_cmd}"
+    return line
+
+
+def _quoted(text: str) -> str:
+    """In double quotes, in which nothing of it means anything to bash."""
+    for special in '\\"$`':
+        text = text.replace(special, "\\" + special)
+    return f'"{text}"'
