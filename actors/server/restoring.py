@@ -43,13 +43,13 @@ def kept_at(path: Path | None, new_uid: str) -> Iterator[Kept | None]:
         yield Kept(opened, replayed, queues)
 
 
-def restore(path: Path, queues: Books) -> Replay:
+def restore(path: Path, queues: Books | None = None) -> Replay:
     """The tables as the journal leaves them, and `queues`, which knew nothing; InputError, with
     place and remedy, if it cannot.
 
     Takes some seconds for a journal of a million tasks, and holds the thread meanwhile.
     """
-    replayed = Replay()
+    replayed, queues = Replay(), queues or Books()
     was_enabled = gc.isenabled()
     gc.disable()  # everything that is made here stays, and looking at it again and again takes long
     try:
