@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
+from hqtrio.autoalloc.causes import cause_text
 from hqtrio.autoalloc.limiter import Limiter
 from hqtrio.messages.records import (
     AllocationCancelling,
@@ -348,7 +349,7 @@ def _judge(queue: Queue, allocation: Allocation) -> None:
     limiter, cause = queue.limiter, allocation.cause
     if cause is Cause.CANCELLED_HERE or cause is Cause.GIVEN_UP or cause is None:
         return
-    words = allocation.words or cause.name.lower().replace("_", " ")
+    words = cause_text(cause, allocation.words)
     if allocation.has_failed:
         if cause is Cause.NODE_FAILED:
             limiter.slow_down(words)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from hqtrio.autoalloc.books import Allocation, Books, Queue, Stage, is_active
+from hqtrio.autoalloc.causes import cause_text
 from hqtrio.autoalloc.context import Trace
 from hqtrio.messages.allocations import (
     AllocationRow,
@@ -14,24 +14,8 @@ from hqtrio.messages.allocations import (
     QueueRow,
 )
 from hqtrio.messages.client import PAGE_ROWS
-from hqtrio.model.allocation import Cause
 
 __all__ = ["allocation_row", "allocation_rows", "find_allocation", "queue_row"]
-
-_CAUSES: Final = {
-    Cause.WORKERS_LEFT: "all its workers have left",
-    Cause.WORKERS_CRASHED: "all its workers were lost soon",
-    Cause.COMPLETED: "completed",
-    Cause.FAILED: "failed",
-    Cause.TIME_LIMIT: "reached its time limit",
-    Cause.CANCELLED: "cancelled by somebody else",
-    Cause.NODE_FAILED: "a node failed",
-    Cause.PREEMPTED: "preempted",
-    Cause.OUT_OF_MEMORY: "out of memory",
-    Cause.VANISHED: "the manager does not know it any more",
-    Cause.GIVEN_UP: "the manager could not tell its state for too long",
-    Cause.CANCELLED_HERE: "cancelled by the server",
-}
 
 
 def queue_row(queue: Queue, note: str, at: float) -> QueueRow:
@@ -76,8 +60,7 @@ def _note(allocation: Allocation, trace: Trace | None) -> str:
     if allocation.stage is Stage.REFUSED:
         return allocation.words
     if allocation.cause is not None:
-        words = f": {allocation.words}" if allocation.words else ""
-        return _CAUSES[allocation.cause] + words
+        return cause_text(allocation.cause, allocation.words)
     if allocation.is_cancelled:
         return "is being cancelled"
     if allocation.stage is Stage.PLANNED:

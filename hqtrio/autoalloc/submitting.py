@@ -99,6 +99,7 @@ class Submitting:
             return
         if allocation.stage is Stage.PLANNED:
             context.record(AllocationQueued(allocation.queue, allocation.number, job_id, now.wall))
+            context.say(f"{label(allocation)} waits for {allocation.nodes} node(s)")
             context.refresh_in(context.settings.watch_s, now)
             self._tracking.match(allocation, now)
         if allocation.is_cancelled or context.is_ending:

@@ -7,6 +7,7 @@ from math import inf
 from typing import Final
 
 from hqtrio.autoalloc.books import Allocation, Stage, is_active, job_key
+from hqtrio.autoalloc.causes import cause_text
 from hqtrio.autoalloc.context import AGAIN_S, STILL_THERE_S, Context, label
 from hqtrio.autoalloc.dialogues import (
     Answered,
@@ -178,8 +179,9 @@ class Tracking:
         context.record(
             AllocationEnded(allocation.queue, allocation.number, cause, words, at, started_at)
         )
-        if allocation.has_failed:
-            context.say(f"{label(allocation)} has failed: {cause.name} {words}", is_error=True)
+        how = "has failed" if allocation.has_failed else "has ended"
+        text = f"{label(allocation)} {how}: {cause_text(cause, words)}"
+        context.say(text, is_error=allocation.has_failed)
         context.traces.pop((allocation.queue, allocation.number), None)
         context.is_wanted = True
         self.discard_old(allocation)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from hqtrio.autoalloc.script import worker_args
 from hqtrio.cli.render.frame import BLUE, GREEN, RED, YELLOW, Cell
 from hqtrio.cli.render.json_values import descriptor_json
-from hqtrio.cli.render.wording import date, rfc3339, summary
+from hqtrio.cli.render.wording import rfc3339, summary, task_instant
 from hqtrio.messages.allocations import AllocationRow, AllocationState, QueueRow
 from hqtrio.model.allocation import Manager
 from hqtrio.units import format_duration
@@ -57,9 +57,9 @@ def allocation_line(row: AllocationRow) -> list[Cell | str]:
         Cell(row.state.name, _COLORS[row.state]),
         row.directory,
         str(row.nodes),
-        date(row.queued_at),
-        "" if row.started_at is None else date(row.started_at),
-        "" if row.ended_at is None else date(row.ended_at),
+        task_instant(row.queued_at),
+        task_instant(row.started_at),
+        task_instant(row.ended_at),
         _one_line(row.note),
     ]
 
