@@ -172,9 +172,9 @@ class Pbs:
     def _ask(self, ids: Sequence[str]) -> Dialogue[dict[str, Any] | Unanswered]:
         """The entries of those of the jobs that PBS knows."""
         jobs: dict[str, Any] = {}
-        history = ["-x"]
-        for first in range(0, len(ids), _IDS_MAX):
-            some = ids[first : first + _IDS_MAX]
+        history, left = ["-x"], list(ids)
+        while left:
+            some = left[:_IDS_MAX]
             result = yield Command(("qstat", "-f", "-F", "json", *history, *some))
             if isinstance(result, Completed) and _NO_HISTORY in text_of(result.stderr):
                 # It says so even of jobs that run. Without `-x` what has ended is unknown.
@@ -185,12 +185,15 @@ class Pbs:
             entries = _jobs_in(result.stdout)
             if entries is None:
                 return Unanswered(f"qstat: not JSON: {text_of(result.stdout)[:200]!r}")
-            known = {_number(job) for job in entries}
-            lost = [job for job in some if _number(job) not in known]
-            said = text_of(result.stderr)
-            if any(_number(job) not in said for job in lost):
-                return Unanswered("qstat says nothing of " + ", ".join(lost)[:200])
             jobs.update(entries)
+            told = {_number(job) for job in entries}
+            told.update(_number(word) for word in text_of(result.stderr).split())
+            # Of several jobs it may tell of the first one only, and that all is well: whom it
+            # does not mention is asked for again.
+            silent = [job for job in left if _number(job) not in told]
+            if len(silent) == len(left):
+                return Unanswered("qstat says nothing of " + ", ".join(some)[:200])
+            left = silent
         return jobs
 
     def _others(self, known: set[str]) -> Dialogue[tuple[Other, ...]]:
