@@ -95,17 +95,16 @@ class Allocation:
 
     @property
     def has_failed(self) -> bool:
-        """It has ended without having been of use; one of its workers may have been."""
+        """It has ended without having been of use."""
         if self.stage is Stage.REFUSED:
             return True
-        return self.stage is Stage.ENDED and self.cause in FAILURES and not self._was_of_use
-
-    @property
-    def _was_of_use(self) -> bool:
-        """One of its workers has not crashed, or would not have if it were lost now."""
+        if self.stage is not Stage.ENDED or self.cause not in FAILURES:
+            return False
+        if self.cause in (Cause.CANCELLED, Cause.NODE_FAILED):
+            return not self.workers and not self.lost  # these are not to blame
         end = self.ended_at or 0.0
-        lives = any(end - since > CRASH_S for since in self.workers.values())
-        return lives or any(not loss.has_crashed for loss in self.lost.values())
+        lived = any(end - since > CRASH_S for since in self.workers.values())
+        return not lived and all(loss.has_crashed for loss in self.lost.values())
 
     @property
     def missing(self) -> int:
@@ -305,10 +304,13 @@ class Books:
         allocation.lost.clear()
 
     def _end(self, queue: Queue, allocation: Allocation, record: AllocationEnded) -> None:
-        was_active = is_active(allocation)
+        was_active, had_failed = is_active(allocation), allocation.has_failed
         allocation.cause, allocation.words = record.cause, record.words
         if not was_active:
-            return  # only said more precisely
+            # Only said more precisely; perhaps it was not the queue's fault.
+            if had_failed and not allocation.has_failed:
+                queue.limiter.pardon()
+            return
         allocation.stage, allocation.ended_at = Stage.ENDED, record.at
         if record.started_at is not None and allocation.started_at is None:
             allocation.started_at = min(record.started_at, record.at)

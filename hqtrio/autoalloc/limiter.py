@@ -65,6 +65,11 @@ class Limiter:
         self.allocation_failures += 1
         self.step += 1
 
+    def pardon(self) -> None:
+        """The latest failure was none after all."""
+        self.allocation_failures = max(0, self.allocation_failures - 1)
+        self.step = max(0, self.step - 1)
+
     def slow_down(self, words: str) -> None:
         """An allocation was of no use, which is not to be blamed on its queue."""
         self.words = words

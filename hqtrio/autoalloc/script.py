@@ -18,7 +18,8 @@ from hqtrio.units import format_duration
 __all__ = ["allocation_files", "clock", "submit_path", "worker_args", "worker_command"]
 
 _SHELL: Final = "#!/bin/bash"
-# Bash goes on after its child has ended by the same signal; an ignored one would be inherited.
+# Managers signal every process of a job: if this shell ended at once, what is left would be killed
+# before the worker can say goodbye, and nothing would follow it. An ignored signal is inherited.
 _TRAP: Final = "trap : TERM"
 _ON_SERVER_LOST: Final = {
     OnServerLost.STOP: "stop",
@@ -31,16 +32,14 @@ def allocation_files(
     submission: Submission, prefix: str, headers: Sequence[str], spread: str
 ) -> dict[str, str]:
     """The files by name. `spread` stands before what every node runs if there are several."""
-    worker = submission.params.worker
     command = worker_command(submission)
-    keeps_on = [_TRAP] if worker.stop_cmd else []
     files = {}
     if submission.nodes > 1:
-        files[WORKER_FILE] = "\n".join((_SHELL, *keeps_on, command)) + "\n"
+        files[WORKER_FILE] = "\n".join((_SHELL, _TRAP, command)) + "\n"
         command = spread
     words = [quote_word(word) for word in submission.params.manager_args]
     lines = [*headers, *([" ".join(words)] if words else [])]
-    head = [_SHELL, *(f"{prefix} {line}" for line in lines), "", *keeps_on]
+    head = [_SHELL, *(f"{prefix} {line}" for line in lines), "", _TRAP]
     files[SUBMIT_FILE] = "\n".join((*head, command))
     return files
 

@@ -198,6 +198,7 @@ class Tracking:
                     context.record(
                         AllocationEnded(allocation.queue, allocation.number, cause, words, at)
                     )
+                    context.is_wanted = True
             case Running() | Waiting() if allocation.is_cancelled:
                 self._cancel_again(allocation, now)
             case Waiting():
