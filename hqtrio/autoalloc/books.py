@@ -19,6 +19,7 @@ from hqtrio.messages.records import (
     AllocationEnded,
     AllocationPlanned,
     AllocationQueued,
+    AllocationsForgotten,
     AllocationStarted,
     QueueAdded,
     QueueEdited,
@@ -40,6 +41,7 @@ __all__ = ["Allocation", "Books", "Place", "Queue", "Stage", "is_active", "job_k
 
 CRASH_S: Final = 60.0  # a worker that is lost later than this has not crashed
 HOUR_S: Final = 3600.0
+ENDED_MAX: Final = 1000  # allocations of a queue that are remembered after their end
 
 Key = tuple[Manager, str]
 
@@ -90,6 +92,7 @@ class Allocation:
     words: str = ""
     is_cancelled: bool = False  # it is to end
     earlier_s: float = 0.0  # of runs before the manager queued it again
+    node_s: float = 0.0  # that it has used, once it has ended
     workers: dict[int, float] = field(default_factory=dict)  # connected ones, since when
     lost: dict[int, Loss] = field(default_factory=dict)
 
@@ -111,12 +114,10 @@ class Allocation:
         """Workers that are still to come."""
         return max(0, self.nodes - len(self.workers) - len(self.lost))
 
-    def used_s(self, at: float) -> float:
-        """For how long it has run up to now."""
-        if self.started_at is None:
-            return self.earlier_s
-        end = at if self.ended_at is None else self.ended_at
-        return self.earlier_s + max(0.0, end - self.started_at)
+    def used_s(self, at: float, started_at: float | None = None) -> float:
+        """For how long it has run up to now; `started_at` if it is not known yet that it has."""
+        began = started_at if self.started_at is None else self.started_at
+        return self.earlier_s + (0.0 if began is None else max(0.0, at - began))
 
 
 def is_active(allocation: Allocation) -> bool:
@@ -136,6 +137,7 @@ class Queue:
     limiter: Limiter = field(default_factory=Limiter)
     allocations: dict[int, Allocation] = field(default_factory=dict)
     active: dict[int, Allocation] = field(default_factory=dict)  # of them
+    ended: dict[int, None] = field(default_factory=dict)  # numbers of the others, oldest first
     ended_node_s: float = 0.0  # of those that are not active any more
 
     def spent_node_hours(self, at: float) -> float:
@@ -231,6 +233,9 @@ class Books:
                 queue.resources = descriptor
             case AllocationPlanned():
                 self._plan(queue, record)
+            case AllocationsForgotten(_, number, node_s):
+                queue.last_number = max(queue.last_number, number)
+                queue.ended_node_s += node_s
             case (
                 AllocationQueued() | SubmissionFailed() | AllocationStarted() | AllocationEnded()
                 | AllocationCancelling() | WorkerJoined() | WorkerLeft()
@@ -297,8 +302,10 @@ class Books:
 
     def _reopen(self, queue: Queue, allocation: Allocation) -> None:
         """It was thought to have ended, and has not."""
-        queue.ended_node_s -= allocation.nodes * allocation.used_s(0.0)
-        allocation.earlier_s = allocation.used_s(0.0)
+        queue.ended_node_s -= allocation.node_s
+        if allocation.ended_at is not None:
+            allocation.earlier_s = allocation.used_s(allocation.ended_at)
+        allocation.node_s = 0.0
         allocation.cause = allocation.rejection = allocation.ended_at = None
         allocation.started_at, allocation.words = None, ""
         allocation.lost.clear()
@@ -314,17 +321,26 @@ class Books:
         allocation.stage, allocation.ended_at = Stage.ENDED, record.at
         if record.started_at is not None and allocation.started_at is None:
             allocation.started_at = min(record.started_at, record.at)
-        queue.ended_node_s += allocation.nodes * allocation.used_s(record.at)
+        allocation.node_s = record.node_s
+        queue.ended_node_s += record.node_s
         _judge(queue, allocation)
 
     def _settle(self, queue: Queue, allocation: Allocation) -> None:
+        number = allocation.number
         if is_active(allocation):
-            queue.active[allocation.number] = allocation
+            queue.active[number] = allocation
+            queue.ended.pop(number, None)
             return
-        queue.active.pop(allocation.number, None)
+        queue.active.pop(number, None)
+        queue.ended.setdefault(number)
         if queue.id in self.removed and not queue.active:
             del self.removed[queue.id]
-            self._forget(queue)
+            for one in queue.allocations.values():
+                self._forget(queue, one)
+        elif len(queue.ended) > ENDED_MAX:
+            oldest = next(iter(queue.ended))
+            del queue.ended[oldest]
+            self._forget(queue, queue.allocations.pop(oldest))
 
     def _remove(self, number: int) -> None:
         self.last_queue = max(self.last_queue, number)
@@ -333,17 +349,18 @@ class Books:
             return
         if queue.active:
             self.removed[number] = queue
-        else:
-            self._forget(queue)
-
-    def _forget(self, queue: Queue) -> None:
+            return
         for allocation in queue.allocations.values():
-            self.directories.pop(allocation.directory, None)
-            key = job_key(queue.params.manager, allocation.id)
-            if self.jobs.get(key) == (queue.id, allocation.number):
-                del self.jobs[key]
-            for worker in allocation.workers:
-                self.workers.pop(worker, None)
+            self._forget(queue, allocation)
+
+    def _forget(self, queue: Queue, allocation: Allocation) -> None:
+        """Nothing leads to it any more."""
+        self.directories.pop(allocation.directory, None)
+        key = job_key(queue.params.manager, allocation.id)
+        if self.jobs.get(key) == (queue.id, allocation.number):
+            del self.jobs[key]
+        for worker in allocation.workers:
+            self.workers.pop(worker, None)
 
 
 def _judge(queue: Queue, allocation: Allocation) -> None:

@@ -11,21 +11,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from hqtrio.autoalloc.dialogues import SUBMIT_FILE, WORKER_FILE, Submission
-from hqtrio.model.allocation import QueueParams
-from hqtrio.model.worker import OnServerLost
+from hqtrio.model.allocation import in_quotes, worker_args
 from hqtrio.units import format_duration
 
-__all__ = ["allocation_files", "clock", "submit_path", "worker_args", "worker_command"]
+__all__ = ["allocation_files", "clock", "submit_path", "worker_command"]
 
 _SHELL: Final = "#!/bin/bash"
 # Managers signal every process of a job: if this shell ended at once, what is left would be killed
 # before the worker can say goodbye, and nothing would follow it. An ignored signal is inherited.
 _TRAP: Final = "trap : TERM"
-_ON_SERVER_LOST: Final = {
-    OnServerLost.STOP: "stop",
-    OnServerLost.FINISH_RUNNING: "finish-running",
-    OnServerLost.RECONNECT: "reconnect",
-}
 
 
 def allocation_files(
@@ -63,32 +57,6 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
-def worker_args(params: QueueParams) -> tuple[str, ...]:
-    """What the workers of a queue are told, word by word as a shell reads it."""
-    worker = params.worker
-    words: list[str] = []
-    if worker.cpus:
-        words += ["--cpus", _quoted(worker.cpus)]
-    for resource in worker.resources:
-        words += ["--resource", _quoted(resource)]
-    if worker.coupling:
-        words += ["--coupling", _quoted(worker.coupling)]
-    if worker.group:
-        words += ["--group", quote_word(worker.group)]
-    if worker.no_hyper_threading:
-        words.append("--no-hyper-threading")
-    if worker.detect:
-        words += ["--detect-resources", quote_word(worker.detect)]
-    if worker.overview_interval_s is not None:
-        words += ["--overview-interval", _quoted(format_duration(worker.overview_interval_s))]
-    if params.min_utilization > 0:
-        words += ["--min-utilization", f"{params.min_utilization:g}"]
-    limit_s = params.time_limit_s if worker.time_limit_s is None else worker.time_limit_s
-    words += ["--on-server-lost", _quoted(_ON_SERVER_LOST[worker.on_server_lost])]
-    words += ["--time-limit", _quoted(format_duration(limit_s))]
-    return tuple(words)
-
-
 def worker_command(submission: Submission) -> str:
     """One line: what comes before the worker, the worker, what comes after it."""
     params, worker = submission.params, submission.params.worker
@@ -97,9 +65,14 @@ def worker_command(submission: Submission) -> str:
     if wrap := worker.wrap_cmd.strip():
         parts.append(wrap)
     parts += [quote_word(word) for word in program]
-    parts += ["worker", "start", "--idle-timeout", _quoted(format_duration(worker.idle_timeout_s))]
-    parts += ["--manager", _quoted(params.manager.name.lower())]
-    parts += ["--server-dir", _quoted(submission.server_dir)]
+    parts += [
+        "worker",
+        "start",
+        "--idle-timeout",
+        in_quotes(format_duration(worker.idle_timeout_s)),
+    ]
+    parts += ["--manager", in_quotes(params.manager.name.lower())]
+    parts += ["--server-dir", in_quotes(submission.server_dir)]
     parts += worker_args(params)
     line = " ".join(parts)
     if worker.start_cmd:
@@ -107,10 +80,3 @@ def worker_command(submission: Submission) -> str:
     if worker.stop_cmd:
         line = f"{line}; {worker.stop_cmd}"
     return line
-
-
-def _quoted(text: str) -> str:
-    """In double quotes, in which nothing of it means anything to bash."""
-    for special in '\\"$`':
-        text = text.replace(special, "\\" + special)
-    return f'"{text}"'

@@ -176,9 +176,9 @@ class Tracking:
         if allocation.is_cancelled and cause is not Cause.GIVEN_UP:
             cause = Cause.CANCELLED_HERE
         at = now.wall if ended_at is None else min(ended_at, now.wall)
-        context.record(
-            AllocationEnded(allocation.queue, allocation.number, cause, words, at, started_at)
-        )
+        node_s = allocation.nodes * allocation.used_s(at, started_at)
+        place = allocation.queue, allocation.number
+        context.record(AllocationEnded(*place, cause, words, at, started_at, node_s))
         how = "has failed" if allocation.has_failed else "has ended"
         text = f"{label(allocation)} {how}: {cause_text(cause, words)}"
         context.say(text, is_error=allocation.has_failed)
@@ -195,9 +195,8 @@ class Tracking:
                 cause = cause if cause in _PRECISE else allocation.cause
                 at = allocation.ended_at or now.wall
                 if cause is not allocation.cause or words != allocation.words:
-                    context.record(
-                        AllocationEnded(allocation.queue, allocation.number, cause, words, at)
-                    )
+                    place, node_s = (allocation.queue, allocation.number), allocation.node_s
+                    context.record(AllocationEnded(*place, cause, words, at, node_s=node_s))
                     context.is_wanted = True
             case Running() | Waiting() if allocation.is_cancelled:
                 self._cancel_again(allocation, now)

@@ -319,7 +319,8 @@ class AllocationStarted(Value, frozen=True, tag=35):
 
 
 class AllocationEnded(Value, frozen=True, tag=36):
-    """`words` are the manager's own. `started_at` is None if it never ran."""
+    """`words` are the manager's own. `started_at` is None if it never ran; `node_s` is what it has
+    used in all, in seconds of one node. Said again, it is said more precisely."""
 
     queue: int
     number: int
@@ -327,6 +328,7 @@ class AllocationEnded(Value, frozen=True, tag=36):
     words: str
     at: float
     started_at: float | None = None
+    node_s: float = 0.0
 
 
 class AllocationCancelling(Value, frozen=True, tag=37):
@@ -360,6 +362,14 @@ class QueuesUsed(Value, frozen=True, tag=40):
     queues: int
 
 
+class AllocationsForgotten(Value, frozen=True, tag=41):
+    """Of some allocations that have ended, with numbers up to this one, nothing else is told."""
+
+    queue: int
+    number: int
+    node_s: float  # that they have used together
+
+
 QueueRecord = (
     QueueAdded
     | QueueEdited
@@ -376,6 +386,7 @@ QueueRecord = (
     | WorkerJoined
     | WorkerLeft
     | QueuesUsed
+    | AllocationsForgotten
 )
 Record = (
     JobOpened

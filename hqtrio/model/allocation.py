@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import IntEnum
 from typing import Final
 
 from hqtrio.model.resources import Descriptor
 from hqtrio.model.value import Value
 from hqtrio.model.worker import OnServerLost
+from hqtrio.units import format_duration
 
 __all__ = [
     "FAILURES",
@@ -16,7 +18,15 @@ __all__ = [
     "QueueParams",
     "Rejection",
     "WorkerOptions",
+    "in_quotes",
+    "worker_args",
 ]
+
+_ON_SERVER_LOST: Final = {
+    OnServerLost.STOP: "stop",
+    OnServerLost.FINISH_RUNNING: "finish-running",
+    OnServerLost.RECONNECT: "reconnect",
+}
 
 
 class Manager(IntEnum):
@@ -104,3 +114,39 @@ class Rejection(IntEnum):
     LIMITS = 3  # not so many at once
     NO_PROGRAM = 4  # the manager's command cannot be started
     NO_DIRECTORY = 5  # the files of the allocation cannot be written
+
+
+# --- command lines
+
+
+def worker_args(params: QueueParams) -> tuple[str, ...]:
+    """What the workers of a queue are told, word by word as a shell reads it."""
+    worker = params.worker
+    words: list[str] = []
+    if worker.cpus:
+        words += ["--cpus", in_quotes(worker.cpus)]
+    for resource in worker.resources:
+        words += ["--resource", in_quotes(resource)]
+    if worker.coupling:
+        words += ["--coupling", in_quotes(worker.coupling)]
+    if worker.group:
+        words += ["--group", shlex.quote(worker.group)]
+    if worker.no_hyper_threading:
+        words.append("--no-hyper-threading")
+    if worker.detect:
+        words += ["--detect-resources", shlex.quote(worker.detect)]
+    if worker.overview_interval_s is not None:
+        words += ["--overview-interval", in_quotes(format_duration(worker.overview_interval_s))]
+    if params.min_utilization > 0:
+        words += ["--min-utilization", f"{params.min_utilization:g}"]
+    limit_s = params.time_limit_s if worker.time_limit_s is None else worker.time_limit_s
+    words += ["--on-server-lost", in_quotes(_ON_SERVER_LOST[worker.on_server_lost])]
+    words += ["--time-limit", in_quotes(format_duration(limit_s))]
+    return tuple(words)
+
+
+def in_quotes(text: str) -> str:
+    """In double quotes, in which nothing of it means anything to bash."""
+    for special in '\\"$`':
+        text = text.replace(special, "\\" + special)
+    return f'"{text}"'

@@ -12,6 +12,7 @@ from hqtrio.messages.records import (
     AllocationEnded,
     AllocationPlanned,
     AllocationQueued,
+    AllocationsForgotten,
     AllocationStarted,
     IdsUsed,
     InstancesRaised,
@@ -207,4 +208,6 @@ VALUES: tuple[Record, ...] = (
     WorkerJoined(3, 7, 2, NOW),
     WorkerLeft(3, 7, 2, LossReason.IDLE_TIMEOUT, NOW),
     QueuesUsed(9),
+    AllocationEnded(3, 9, Cause.TIME_LIMIT, "TIMEOUT", NOW, NOW - 60, 120.5),
+    AllocationsForgotten(3, 6, 7200.5),
 )  # fmt: skip

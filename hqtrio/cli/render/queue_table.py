@@ -6,12 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from hqtrio.autoalloc.script import worker_args
 from hqtrio.cli.render.frame import BLUE, GREEN, RED, YELLOW, Cell
 from hqtrio.cli.render.json_values import descriptor_json
 from hqtrio.cli.render.wording import rfc3339, summary, task_instant
 from hqtrio.messages.allocations import AllocationRow, AllocationState, QueueRow
-from hqtrio.model.allocation import Manager
+from hqtrio.model.allocation import Manager, worker_args
 from hqtrio.units import format_duration
 
 QUEUE_COLUMNS: Final = (
