@@ -10,6 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "processes"))
 
+from alloc_site import Site
+from pbs_cluster import Pbs, pbs_running
 from process_cluster import Cluster
 from slurm_cluster import Slurm, slurm_running
 
@@ -26,6 +28,28 @@ def slurm(running_slurm: Slurm) -> Iterator[Slurm]:
     running_slurm.clear()
     yield running_slurm
     running_slurm.clear()
+
+
+@pytest.fixture
+def pbs(tmp_path: Path) -> Iterator[Pbs]:
+    with pbs_running(tmp_path / "pbs") as running:
+        yield running
+
+
+@pytest.fixture(params=["slurm", "pbs"])
+def outside(request: pytest.FixtureRequest) -> Slurm | Pbs:
+    """Either manager, from outside of hqtrio."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def site(cluster: Cluster, outside: Slurm | Pbs) -> Iterator[Site]:
+    """A server that knows this manager."""
+    one = Site(cluster, outside.manager, outside.environment)
+    one.start()
+    yield one
+    if one.server.poll() is None:
+        one.stop()
 
 
 @pytest.fixture

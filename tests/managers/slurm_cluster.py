@@ -29,6 +29,35 @@ class Slurm:
             "PATH": PATH,
         }
 
+    # --- as tests of several managers need it
+
+    nodes = NODES
+    whole_nodes = ("--exclusive",)
+    wrong_queue = ("--partition=nosuch",)
+    wrong_queue_words = "Invalid partition name specified"
+    manager = "slurm"
+    shown = "Slurm"
+
+    def cancel(self, job: str) -> None:
+        self.run("scancel", job)
+
+    def stop(self) -> None:
+        """Its commands fail at once."""
+        self.fault("stop-ctld")
+
+    def start(self) -> None:
+        self.fault("start-ctld")
+        wait_until(lambda: bool(self.run("sinfo", "-h", check=False).strip()))
+
+    def lose_answers(self) -> None:
+        """Submissions are made, and nobody hears of it."""
+        self.fault("hang-ctld")
+
+    def answer_again(self) -> None:
+        self.fault("cont-ctld")
+
+    # --- Slurm
+
     def run(self, *words: str, check: bool = True) -> str:
         """What a command of Slurm prints."""
         env = {**os.environ, **self.environment}
