@@ -19,6 +19,8 @@ __all__ = ["Passes"]
 
 # Workers of an allocation that runs, but that have not come for so long, are not waited for.
 COMING_S: Final = 300.0
+# What lies before other workers is fetched from there first.
+SETTLE_S: Final = 2.0
 _NOTHING: Final = Descriptor(())
 
 
@@ -164,14 +166,16 @@ def _workers(queue: Queue) -> int:
 
 
 def _expected(queue: Queue, at: float) -> list[int]:
-    """Workers that are to come, by allocation."""
-    return [
-        one.missing
-        for one in queue.active.values()
-        if not one.is_cancelled
-        and (one.started_at is None or at - one.started_at < COMING_S)
-        and one.missing
-    ]
+    """Workers that are to come, or that the scheduler may not have given work yet, by
+    allocation."""
+    coming = []
+    for one in queue.active.values():
+        is_new = one.started_at is None or at - one.started_at < COMING_S
+        workers = one.missing if is_new and not one.is_cancelled else 0
+        workers += sum(at - since < SETTLE_S for since in one.workers.values())
+        if workers:
+            coming.append(workers)
+    return coming
 
 
 def _remaining(queue: Queue, at: float) -> int | None:

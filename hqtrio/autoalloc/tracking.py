@@ -67,6 +67,7 @@ class Tracking:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._asking: set[Manager] = set()
+        self._trouble: dict[Manager, str] = {}  # of those that cannot be asked
         self._unmatched: dict[int, WorkerCame] = {}  # in jobs that are not known (yet)
         self._ended: dict[str, None] = {}  # directories of what has ended, oldest first
 
@@ -95,9 +96,13 @@ class Tracking:
         self._asking.discard(manager)
         match event.answer:
             case Unanswered(words):
-                context.say(f"{manager.name} cannot be asked: {words}")
+                if self._trouble.get(manager) != words:
+                    self._trouble[manager] = words
+                    context.say(f"{manager.name} cannot be asked: {words}")
                 context.refresh_in(context.settings.watch_s, now)
             case Answered(statuses, others):
+                if self._trouble.pop(manager, None) is not None:
+                    context.say(f"{manager.name} answers again")
                 for job_id, status in statuses.items():
                     place = context.books.jobs.get(job_key(manager, job_id))
                     allocation = place and context.books.allocation(place)
@@ -154,7 +159,8 @@ class Tracking:
         is_running = allocation.stage is Stage.RUNNING
         limit = ERRORS_RUNNING_MAX if is_running else ERRORS_QUEUED_MAX
         if trace.errors <= limit or allocation.workers:
-            context.say(f"{label(allocation)}: its state is unclear: {words}")
+            if trace.errors == 1:
+                context.say(f"{label(allocation)}: its state is unclear: {words}")
             return
         context.cancel(allocation, now)  # whatever it is, nobody counts on it
         self._end(allocation, Cause.GIVEN_UP, words, now)

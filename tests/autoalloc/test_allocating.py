@@ -552,6 +552,18 @@ def test_workers_that_are_to_come_are_waited_for(desk: Desk) -> None:
     assert len(desk.submitted) > 2
 
 
+def test_a_worker_that_has_just_come_is_given_time_to_take_what_waits(desk: Desk) -> None:
+    desk = Desk(desk.manager, tick_s=0.5)
+    desk.wanted = always(1)
+    desk.add(backlog=4)
+    desk.advance(0.0)
+    desk.come(ids(desk)[0])
+    desk.advance(1.5)
+    assert desk.sizes() == [1]
+    desk.advance(30.0)
+    assert len(desk.sizes()) > 1
+
+
 def test_three_quick_losses_pause_the_queue(desk: Desk) -> None:
     desk.wanted = always(1)
     desk.add()

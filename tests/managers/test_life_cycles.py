@@ -3,6 +3,9 @@ Slurm and a stand-in for PBS. Numbers are those of the scenarios that HyperQueue
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -150,12 +153,10 @@ def test_28_a_worker_that_is_killed_soon_is_a_failure(site: Site, outside: Outsi
     site.add("--cpus", "1", "--idle-timeout", "5s")
     site.cluster.submit("sleep", "30")
     wait_running(site, 1)
-    (worker,) = site.cluster.json("worker", "info", "all")
-    pid = worker["configuration"].get("pid") or worker.get("pid")
-    import os
-    import signal
-
-    os.kill(int(pid), signal.SIGKILL)
+    shown = site.cluster.run("worker", "info", "all").stdout
+    pid = re.search(r"Process pid +\| (\d+)", shown)
+    assert pid is not None, shown
+    os.kill(int(pid[1]), signal.SIGKILL)
     wait_until(lambda: site.statuses()[0] == "failed", lambda: str(site.allocations()))
     site.wait_note("waits")
 
@@ -167,6 +168,8 @@ def test_a_manager_that_is_down_for_a_while_costs_nothing(site: Site, outside: O
     outside.stop()
     try:
         site.wait_finished(job, 2)
+        # Else one of the workers that are there takes what comes next.
+        wait_until(lambda: site.cluster.json("worker", "list") == [])
         known = ids(site)
         later = site.cluster.submit("true")
         wait_until(lambda: "cannot be asked" in site.log(), lambda: site.log())
@@ -315,5 +318,4 @@ def test_a_worker_that_can_do_nothing_of_what_waits_leaves_at_once(
     site.wait_finished(probing, 1)
     wait_until(lambda: site.statuses() == ["finished"], lambda: str(site.allocations()))
     assert site.cluster.counts(job) == {"waiting": 1}
-    (worker,) = site.cluster.json("worker", "list", "--all")
-    assert worker["ended"]["reason"] in ("IdleTimeout", "IDLE TIMEOUT", "Idle timeout")
+    assert "IDLE TIMEOUT" in site.cluster.run("worker", "list", "--all").stdout
