@@ -147,7 +147,7 @@ async def dry_run_file(_: Session, client: Client, file: str) -> None:
 @flag("--hyper-threading", help="Workers use every hardware thread again.")
 @queue_options(time_limit=False)
 async def edit(
-    _: Session,
+    session: Session,
     client: Client,
     queue: int,
     no_manager_args: bool,
@@ -161,6 +161,8 @@ async def edit(
     takes back any other. What follows `--` takes the place of all arguments of the manager's
     command.
     """
+    if manager_args and "--" not in session.arguments:
+        fail(f"unexpected argument '{manager_args[0]}' found; the manager's arguments follow `--`")
     changes = {name: given[name] for name in given_options() if name in given}
     if manager_args or no_manager_args:
         changes["manager_args"] = manager_args
