@@ -82,7 +82,8 @@ def test_a_file_and_the_same_options_describe_the_same_queue(hq, server, tmp_pat
         "-m", "3", "--max-worker-count=12", "--max-node-hours=0.5",
         "--min-utilization=0.25", "--cpus=2x8", "--resource", "x=sum(1.5)",
         "--resource", "y=[a,b]", "--coupling=cpus[0]:cpus[1]", "--group=g",
-        "--no-hyper-threading", "--detect-resources=cpus,mem", "--overview-interval=10s", "--idle-timeout=30m",
+        "--no-hyper-threading", "--detect-resources=cpus,mem", "--overview-interval=10s",
+        "--idle-timeout=30m",
         "--on-server-lost=stop", "--worker-time-limit=1h", "--worker-program=/fast/hqtrio",
     ]  # fmt: skip
     commands = ["--worker-start-cmd", "module load A && ulimit -c 0"]
