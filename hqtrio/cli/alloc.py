@@ -61,7 +61,7 @@ async def info(
     while more:
         page = await client.ask(ListAllocations(queue, after), AllocationRows)
         rows += page.rows
-        more = page.more
+        more = page.more and bool(page.rows)
         after = page.rows[-1].number if page.rows else after
     queues = (await client.ask(ListQueues(), QueueRows)).rows
     owner = next((row for row in queues if row.id == queue), None)
@@ -80,12 +80,14 @@ async def log_of(session: Session, client: Client, allocation: str, channel: str
     rows = (await client.ask(FindAllocation(allocation), AllocationRows)).rows
     path = f"{rows[0].directory}/{channel}"
     session.render.raw()
+    if session.output_mode == "quiet":
+        return
     try:
         with open(path, "rb") as source:  # noqa: ASYNC230
             log.info("Content of `%s`:", path)
             session.write_bytes(source)
-    except OSError:
-        log.warning("File at `%s` cannot be opened", path)
+    except OSError as error:
+        log.warning("File at `%s` cannot be opened: %s", path, error.strerror)
 
 
 @client_command("pause")

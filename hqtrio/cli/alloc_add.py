@@ -137,26 +137,37 @@ async def dry_run_file(_: Session, client: Client, file: str) -> None:
     await _try(client, read_queue(file))
 
 
-@client_command("edit", usage="QUEUE [-- MANAGER_ARGS...]")
+@client_command(
+    "edit",
+    usage="QUEUE [-- MANAGER_ARGS...]",
+    conflicts=[("hyper_threading", "no_hyper_threading")],
+)
 @argument("queue", read=values.whole, metavar="QUEUE")
 @flag("--no-manager-args", help="Hand no arguments to the manager's command any more.")
+@flag("--hyper-threading", help="Workers use every hardware thread again.")
 @queue_options(time_limit=False)
 async def edit(
-    _: Session,
+    session: Session,
     client: Client,
     queue: int,
     no_manager_args: bool,
+    hyper_threading: bool,
     manager_args: tuple[str, ...],
     **given: Any,
 ) -> None:
     """Change a queue for allocations to come; only what is given is changed.
 
-    `unlimited` lifts --max-worker-count and --max-node-hours; what follows `--` takes the place of
-    all arguments of the manager's command.
+    `unlimited` lifts --max-worker-count, --max-node-hours and --worker-time-limit; an empty text
+    takes back any other. What follows `--` takes the place of all arguments of the manager's
+    command.
     """
+    if manager_args and "--" not in session.arguments:
+        fail(f"unexpected argument '{manager_args[0]}' found; the manager's arguments follow `--`")
     changes = {name: given[name] for name in given_options() if name in given}
     if manager_args or no_manager_args:
         changes["manager_args"] = manager_args
+    if hyper_threading:
+        changes["no_hyper_threading"] = False
     if not changes:
         fail("nothing to change: give at least one option")
     rows = (await client.ask(ListQueues(), QueueRows)).rows

@@ -20,11 +20,12 @@ from hqtrio.cli.worker_start import detectable
 from hqtrio.errors import InputError
 from hqtrio.jobfile.problems import Problems
 from hqtrio.jobfile.reader import Reader
-from hqtrio.jobfile.tree import Items, Node, Scalar, Table
+from hqtrio.jobfile.tree import Items, Node, Table
 from hqtrio.jobfile.yamltext import read_yaml
 from hqtrio.model.allocation import Manager, QueueParams
+from hqtrio.model.resources import Pool
 from hqtrio.units import parse_duration, parse_human_duration
-from hqtrio.worker.definitions import parse_cpus, parse_definition
+from hqtrio.worker.definitions import parse_cpus, parse_resource
 
 __all__ = ["queue_of", "read_queue"]
 
@@ -47,11 +48,13 @@ def read_queue(path: str) -> QueueParams:
             data = source.read(FILE_BYTES_MAX + 1)
         if len(data) > FILE_BYTES_MAX:
             raise InputError(f"Cannot read {path}: it is larger than a queue can be")
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"Cannot read {path}: byte {error.start} is not UTF-8") from error
+        raise InputError(
+            f"Cannot read {path}: byte {error.start} is not UTF-8; save it as UTF-8"
+        ) from None
     return queue_of(text, path)
 
 
@@ -66,11 +69,6 @@ def queue_of(text: str, path: str) -> QueueParams:
     problems.settle()
     assert params is not None
     return params
-
-
-def _read_by(parse: Callable[[str], object]) -> Callable[[str], object]:
-    """Only whether it can be read matters."""
-    return parse
 
 
 class _QueueReader:
@@ -110,7 +108,10 @@ class _QueueReader:
                     values["manager_args"] = self._words(node, name)
         if reader.problems.total:
             return None
-        return reader.converted(root, "", lambda: params_of(manager, values))
+        # What does not go together is about the workers, by and large.
+        path = "worker" if "worker" in found else ""
+        at = found[path][0] if path else root
+        return reader.converted(at, path, lambda: params_of(manager, values))
 
     def _fraction(self, node: Node, path: str) -> float:
         value = self._reader.number(node, path)
@@ -135,8 +136,7 @@ class _QueueReader:
             path = f"worker.{name}"
             match name:
                 case "cpus":
-                    reader.parsed(node, path, _read_by(parse_cpus), None)
-                    values[name] = reader.text(node, path)
+                    values[name] = self._checked(node, path, parse_cpus)
                 case "resources":
                     values[name] = self._resources(node, path)
                 case "coupling" | "group":
@@ -144,8 +144,7 @@ class _QueueReader:
                 case "no_hyper_threading":
                     values[name] = reader.boolean(node, path)
                 case "detect_resources":
-                    reader.parsed(node, path, _read_by(detectable), None)
-                    values["detect"] = reader.text(node, path)
+                    values["detect"] = self._detected(node, path)
                 case "overview_interval":
                     interval = reader.parsed(node, path, parse_human_duration, 1.0)
                     values["overview_interval_s"] = interval
@@ -161,10 +160,28 @@ class _QueueReader:
 
     def _resources(self, root: Node, path: str) -> tuple[str, ...]:
         """Definitions by name."""
-        found = []
-        for name, (_, node) in self._reader.mapping(root, path).items():
-            inner = f"{path}.{name}"
-            if isinstance(node, Scalar):
-                self._reader.parsed(node, inner, _read_by(partial(parse_definition, name)), None)
-            found.append(f"{name}={self._reader.text(node, inner)}")
-        return tuple(found)
+        return tuple(
+            f"{name}={self._checked(node, f'{path}.{name}', partial(_parse_pool, name))}"
+            for name, (_, node) in self._reader.mapping(root, path).items()
+        )
+
+    def _detected(self, node: Node, path: str) -> str:
+        """A word, or names in a list or between commas."""
+        if not isinstance(node, Items):
+            return self._checked(node, path, detectable)
+        names = ",".join(self._reader.texts(node, path))
+        self._reader.converted(node, path, partial(detectable, names))
+        return names
+
+    def _checked(self, node: Node, path: str, parse: Callable[[str], object]) -> str:
+        """The text, which `parse` understands."""
+
+        def read(text: str) -> str:
+            parse(text)
+            return text
+
+        return self._reader.parsed(node, path, read, "")
+
+
+def _parse_pool(name: str, definition: str) -> Pool:
+    return parse_resource(f"{name}={definition}")

@@ -87,18 +87,36 @@ def read_node_hours(text: str) -> float | None:
     return hours
 
 
-def _checked(parse: Callable[[str], object]) -> Callable[[str], str]:
-    """The text as it is, once it has been understood."""
+def _text(text: str) -> str:
+    """Text that a script can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError("it is not UTF-8, as what a script holds has to be") from None
+    return text
+
+
+def _checked(parse: Callable[[str], object], *, may_be_empty: bool) -> Callable[[str], str]:
+    """The text as it is, once it has been understood; empty, it may take back what was said."""
 
     def read(text: str) -> str:
-        parse(text)
+        if text or not may_be_empty:
+            parse(text)
         return text
 
     return read
 
 
+def _worker_limit(text: str) -> float | None:
+    """A duration, or `unlimited`: that of the allocation."""
+    return None if text == UNLIMITED else parse_duration(text)
+
+
 def queue_options(*, time_limit: bool) -> Callable[[F], F]:
-    """All of them; with `time_limit` that one is required."""
+    """All of them. With `time_limit` that one is required; without, they are for a queue that
+    exists, and empty texts take back what it was told.
+    """
+    exists = not time_limit
     options = [
         option(
             "--time-limit", "-t", "time_limit_s", read=parse_duration, required=time_limit,
@@ -124,16 +142,27 @@ def queue_options(*, time_limit: bool) -> Callable[[F], F]:
             "--min-utilization", read=values.fraction,
             help="Submit only for workers of whose CPUs at least this part gets work (0.0 to 1.0).",
         ),
-        option("--name", "-n", help="Begins the names of the queue's jobs in the manager."),
-        option("--cpus", read=_checked(parse_cpus), help="CPUs of a worker, as `worker start`."),
         option(
-            "--resource", "resources", read=_checked(parse_resource), multiple=True,
+            "--name", "-n", read=_text,
+            help="Begins the names of the queue's jobs in the manager.",
+        ),
+        option(
+            "--cpus", read=_checked(parse_cpus, may_be_empty=exists),
+            help="CPUs of a worker, as `worker start`.",
+        ),
+        option(
+            "--resource", "resources", multiple=True,
+            read=_checked(parse_resource, may_be_empty=exists),
             metavar="NAME=DEFINITION", help="Another resource of a worker, as `worker start`.",
         ),
-        option("--coupling", metavar="LINKS", help="As `worker start`."),
-        option("--group", help="As `worker start` (default: one group for each allocation)."),
+        option("--coupling", read=_text, metavar="LINKS", help="As `worker start`."),
         option(
-            "--detect-resources", "detect", read=_checked(detectable), metavar="NAMES",
+            "--group", read=_text,
+            help="As `worker start` (default: one group for each allocation).",
+        ),
+        option(
+            "--detect-resources", "detect", metavar="NAMES",
+            read=_checked(detectable, may_be_empty=exists),
             help="Which resources a worker looks for: all, none, or a list.",
         ),
         option(
@@ -153,18 +182,25 @@ def queue_options(*, time_limit: bool) -> Callable[[F], F]:
             help="stop, finish-running or reconnect (default), as `worker start`.",
         ),
         option(
-            "--worker-time-limit", "worker_time_limit_s", read=parse_duration,
+            "--worker-time-limit", "worker_time_limit_s",
+            read=_worker_limit if exists else parse_duration,
             metavar="WORKER_TIME_LIMIT",
             help="Workers stop after this time (default: the time limit of the allocation).",
         ),
-        option("--worker-start-cmd", help="Shell text that each node runs before its worker."),
-        option("--worker-stop-cmd", help="Shell text that each node runs after its worker."),
-        option("--worker-wrap-cmd", help="Words in front of the worker's command."),
         option(
-            "--worker-program", metavar="PATH",
+            "--worker-start-cmd", read=_text,
+            help="Shell text that each node runs before its worker.",
+        ),
+        option(
+            "--worker-stop-cmd", read=_text,
+            help="Shell text that each node runs after its worker.",
+        ),
+        option("--worker-wrap-cmd", read=_text, help="Words in front of the worker's command."),
+        option(
+            "--worker-program", read=_text, metavar="PATH",
             help="What is run as hqtrio on the nodes (default: what the server runs from).",
         ),
-        argument("manager_args", read=str, nargs=-1, metavar="MANAGER_ARGS"),
+        argument("manager_args", read=_text, nargs=-1, metavar="MANAGER_ARGS"),
     ]  # fmt: skip
 
     def decorate(function: F) -> F:
@@ -185,6 +221,8 @@ def changed(params: QueueParams, given: Mapping[str, Any]) -> QueueParams:
     """The queue with these options instead of its own."""
     queue = {name: given[name] for name in _QUEUE if name in given}
     worker = {field: given[name] for name, field in _WORKER.items() if name in given}
+    if "resources" in worker:
+        worker["resources"] = tuple(text for text in worker["resources"] if text)
     options: WorkerOptions = replace(params.worker, **worker)
     params = replace(params, **queue, worker=options)
     limit_s = options.time_limit_s
@@ -202,7 +240,9 @@ def _descriptor(worker: WorkerOptions) -> Descriptor | None:
             raise InputError(f"Resource {pool.resource} defined twice")
         pools[pool.resource] = pool
     if worker.cpus:
-        pools.setdefault(CPUS, parse_cpus(worker.cpus))
+        if CPUS in pools:
+            raise InputError("Parameters --cpus and --resource cpus=... cannot be combined")
+        pools[CPUS] = parse_cpus(worker.cpus)
     for pool in pools.values():
         check_pool(pool)
     return Descriptor(tuple(pools[name] for name in sorted(pools))) if pools else None
