@@ -319,3 +319,17 @@ def test_a_worker_that_can_do_nothing_of_what_waits_leaves_at_once(
     wait_until(lambda: site.statuses() == ["finished"], lambda: str(site.allocations()))
     assert site.cluster.counts(job) == {"waiting": 1}
     assert "IDLE TIMEOUT" in site.cluster.run("worker", "list", "--all").stdout
+
+
+def test_workers_may_start_from_a_program_of_the_users(site: Site, outside: Outside) -> None:
+    # As with the single file, or with an environment that was copied to the node.
+    program = site.cluster.root / "copied"
+    words = " ".join(site.cluster.command())
+    program.write_text(f'#!/bin/sh\necho "$HQ_UNPACK_DIR" > {program}.ran\nexec {words} "$@"\n')
+    program.chmod(0o755)
+    site.add(
+        "--worker-program", str(program), "--worker-start-cmd", "export HQ_UNPACK_DIR=/local/me",
+        "--idle-timeout", "2s",
+    )  # fmt: skip
+    site.wait_finished(site.cluster.submit("true"), 1)
+    assert Path(f"{program}.ran").read_text() == "/local/me\n"
