@@ -120,6 +120,8 @@ class Allocating:
                 self._tracking.cancel_answered(event, now)
             case ServerEnds():
                 context.is_ending = True
+                for queue in list(context.books.all_queues()):
+                    self._tracking.cancel_open(list(queue.allocations.values()), now)
                 for allocation in list(context.books.active()):
                     context.cancel(allocation, now)
             case _:
@@ -244,6 +246,7 @@ class Allocating:
         active = list(queue.active.values())
         if not force and any(one.stage is Stage.RUNNING for one in active):
             raise InputError(HAS_RUNNING)
+        self._tracking.cancel_open(list(queue.allocations.values()), now)
         context.record(QueueRemoved(queue.id, now.wall))
         self._submitting.stop(queue.id)
         for allocation in active:

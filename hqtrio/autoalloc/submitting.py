@@ -163,8 +163,9 @@ class Submitting:
                 else:
                     trace.find_at = now.monotonic + FIND_S[trace.finds]
             case Found(jobs):
+                # What its status says may be the end of a removed queue.
+                manager = context.manager_of(allocation).params.manager
                 self._accepted(allocation, jobs[0].id, now)
                 self._tracking.heard(allocation, jobs[0].status, now)
-                manager = context.manager_of(allocation).params.manager
                 for job in jobs[1:]:
                     context.effects.append(Cancel(manager, job.id, allocation.directory))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Final
 
-from hqtrio.autoalloc.books import Allocation, Stage, is_active, job_key
+from hqtrio.autoalloc.books import Allocation, Place, Stage, is_active, job_key
 from hqtrio.autoalloc.causes import cause_text
 from hqtrio.autoalloc.context import AGAIN_S, STILL_THERE_S, Context, label
 from hqtrio.autoalloc.dialogues import (
@@ -48,7 +48,6 @@ __all__ = ["Tracking"]
 ERRORS_QUEUED_MAX: Final = 10
 ERRORS_RUNNING_MAX: Final = 20
 UNKNOWN_MAX: Final = 2  # so many answers in a row say that the manager does not know it
-RECENT_S: Final = 3600.0  # for so long it is asked what became of an allocation without workers
 LINGER_S: Final = 120.0  # for so long its job may be there after its workers have left
 # What the manager can say more precisely than that all workers have left.
 _PRECISE: Final = (
@@ -69,6 +68,7 @@ class Tracking:
         self._asking: set[Manager] = set()
         self._trouble: dict[Manager, str] = {}  # of those that cannot be asked
         self._unmatched: dict[int, WorkerCame] = {}  # in jobs that are not known (yet)
+        self._gone: set[Place] = set()  # of those without workers, what the manager does not know
         self._ended: dict[str, None] = {}  # directories of what has ended, oldest first
 
     # --- asking
@@ -78,17 +78,25 @@ class Tracking:
         context = self._context
         context.refresh_at = now.monotonic + context.settings.refresh_s
         for manager in Manager:
-            ids = tuple(dict.fromkeys(self._to_ask(manager, now)))
+            ids = tuple(dict.fromkeys(self._to_ask(manager)))
             if ids and manager not in self._asking:
                 self._asking.add(manager)
                 context.effects.append(AskStatus(manager, ids))
 
-    def _to_ask(self, manager: Manager, now: Now) -> Iterator[str]:
+    def _to_ask(self, manager: Manager) -> Iterator[str]:
         for queue in self._context.books.all_queues():
             if queue.params.manager is manager:
                 for allocation in queue.allocations.values():
-                    if allocation.id and (is_active(allocation) or _is_open(allocation, now)):
+                    if allocation.id and (is_active(allocation) or self.is_open(allocation)):
                         yield allocation.id
+
+    def is_open(self, allocation: Allocation) -> bool:
+        """It has ended as far as its workers can tell, and the manager has not said so yet."""
+        return (
+            allocation.cause in _BY_WORKERS
+            and not allocation.words
+            and (allocation.queue, allocation.number) not in self._gone
+        )
 
     def known(self, event: StatusKnown, now: Now) -> None:
         """Bring the books and what the manager says together."""
@@ -204,6 +212,8 @@ class Tracking:
                     place, node_s = (allocation.queue, allocation.number), allocation.node_s
                     context.record(AllocationEnded(*place, cause, words, at, node_s=node_s))
                     context.is_wanted = True
+            case Unknown() if allocation.cause in _BY_WORKERS:
+                self._gone.add((allocation.queue, allocation.number))
             case Running() | Waiting() if allocation.is_cancelled:
                 self._cancel_again(allocation, now)
             case Waiting():
@@ -222,6 +232,13 @@ class Tracking:
                     self._cancel_again(allocation, now)
                 elif not stop_cmd:
                     context.refresh_in(LINGER_S - gone_s + 1.0, now)
+
+    def cancel_open(self, allocations: Iterable[Allocation], now: Now) -> None:
+        """Of those that may have been queued again since their workers left, nothing is left."""
+        for allocation in allocations:
+            if self.is_open(allocation):
+                self._requeue(allocation, now)
+                self._context.cancel(allocation, now)
 
     def _cancel_again(self, allocation: Allocation, now: Now) -> None:
         manager = self._context.manager_of(allocation).params.manager
@@ -304,7 +321,10 @@ class Tracking:
         context.record(
             WorkerLeft(allocation.queue, allocation.number, event.worker, event.reason, now.wall)
         )
-        if allocation.stage is Stage.RUNNING and len(allocation.lost) >= allocation.nodes:
+        if allocation.is_cancelled:
+            # Its job may be there all the same: that is for the manager to say.
+            context.refresh_in(AGAIN_S / 3, now)
+        elif allocation.stage is Stage.RUNNING and len(allocation.lost) >= allocation.nodes:
             crashed = all(loss.has_crashed for loss in allocation.lost.values())
             cause = Cause.WORKERS_CRASHED if crashed else Cause.WORKERS_LEFT
             self._end(allocation, cause, "", now)
@@ -352,10 +372,3 @@ class Tracking:
             directory = next(iter(self._ended))
             del self._ended[directory]
             self._context.effects.append(Discard(directory))
-
-
-def _is_open(allocation: Allocation, now: Now) -> bool:
-    """It ended a short while ago as far as its workers can tell; the manager may know more."""
-    if allocation.cause not in _BY_WORKERS or allocation.words:
-        return False
-    return now.wall - (allocation.ended_at or 0.0) < RECENT_S
