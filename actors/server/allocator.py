@@ -112,7 +112,14 @@ class Allocator:
 
     async def _begin(self) -> Allocating:
         machine = Allocating(self._parts.settings, self._books.copy())
-        await self._perform(machine.begin(self._workers, self._now()))
+        try:
+            effects = machine.begin(self._workers, self._now())
+        except Exception as error:
+            # Queues can be looked at and removed all the same.
+            self._on_crash(error)
+            log.error("the allocator cannot take up what was recorded", exc_info=error)
+            machine, effects = Allocating(self._parts.settings, self._books.copy()), ()
+        await self._perform(effects)
         return machine
 
     def _now(self) -> Now:

@@ -21,8 +21,11 @@ from hqtrio.autoalloc.limiter import Limits
 from hqtrio.messages import allocations as ask
 from hqtrio.messages.records import AllocationPlanned
 from hqtrio.model.allocation import Cause, Manager, QueueParams, Rejection, WorkerOptions
-from hqtrio.model.resources import Descriptor, single_pool
+from hqtrio.model.resources import UNIT, Descriptor, Need, Request, single_pool
 from hqtrio.model.worker import LossReason
+from hqtrio.scheduling.demand import Waiting as Ready
+from hqtrio.scheduling.demand import plan
+from hqtrio.scheduling.offers import WorkerType
 
 LOST = LossReason.CONNECTION_LOST
 
@@ -135,7 +138,23 @@ def test_the_second_queue_serves_what_the_first_cannot(desk: Desk) -> None:
     assert (desk.sizes(1), desk.sizes(2)) == ([], [1, 1, 1])
 
 
-def test_27_what_is_asked_is_the_queues_own_time_limit(desk: Desk) -> None:
+@pytest.mark.parametrize(("request_s", "submitted"), [(600.0, [1]), (3600.0, [])])
+def test_26_27_a_time_request_may_be_as_long_as_the_limit(
+    desk: Desk, request_s: float, submitted: list[int]
+) -> None:
+    request = Request((Need("cpus", UNIT),), 0, request_s)
+
+    def wanted(queries):
+        types = [WorkerType(q.descriptor, q.partial, q.lifetime_s) for q in queries]
+        return plan([Ready((request,), 0, 1)], types).single_node
+
+    desk.wanted = wanted
+    desk.add(time_limit_s=600.0)
+    desk.advance(60.0)
+    assert desk.sizes() == submitted
+
+
+def test_what_is_asked_is_the_queues_own_time_limit(desk: Desk) -> None:
     seen: list[act.Query] = []
 
     def wanted(queries):
@@ -149,7 +168,7 @@ def test_27_what_is_asked_is_the_queues_own_time_limit(desk: Desk) -> None:
     assert seen[0] == act.Query(Descriptor(()), True, 1800.0, 6, 2, 0.0)
 
 
-def test_known_resources_are_those_of_the_latest_worker(desk: Desk) -> None:
+def test_48_known_resources_are_those_of_the_latest_worker(desk: Desk) -> None:
     desk.wanted = always(2)
     declared = Descriptor((single_pool("cpus", ("0",)),))
     desk.add(backlog=2, descriptor=declared)
@@ -173,7 +192,7 @@ def test_multi_node_demand_makes_allocations_of_that_size(desk: Desk) -> None:
     assert desk.sizes() == [3, 3]
 
 
-def test_names_and_directories(desk: Desk) -> None:
+def test_16_24_names_and_directories(desk: Desk) -> None:
     desk.wanted = always(2, 1)
     desk.add(name="foo", backlog=2)
     desk.add()
