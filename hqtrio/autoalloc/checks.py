@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from hqtrio.autoalloc.listing import texts_of
 from hqtrio.errors import InputError
 from hqtrio.model.allocation import Manager, QueueParams
 from hqtrio.units import quote
@@ -11,9 +12,8 @@ from hqtrio.units import quote
 __all__ = ["check_params"]
 
 NAME_MAX: Final = 200  # characters; PBS takes about 230, and a number follows
-WORDS_MAX: Final = 1000
 WORKERS_MAX: Final = 100_000  # in one allocation
-TEXT_MAX: Final = 10_000
+TEXT_MAX: Final = 50_000
 
 
 def check_params(params: QueueParams, directory: str) -> None:
@@ -23,13 +23,9 @@ def check_params(params: QueueParams, directory: str) -> None:
     """
     _check_numbers(params)
     _check_name(params.name)
-    worker = params.worker
-    texts = (
-        worker.cpus, *worker.resources, worker.coupling, worker.group, worker.detect,
-        worker.start_cmd, worker.stop_cmd, worker.wrap_cmd, worker.program, *params.manager_args,
-    )  # fmt: skip
-    if len(texts) > WORDS_MAX or any(len(text) > TEXT_MAX for text in texts):
-        raise InputError("The description of the queue is too long")
+    worker, texts = params.worker, texts_of(params)
+    if sum(map(len, texts)) > TEXT_MAX:
+        raise InputError(f"The texts of a queue have at most {TEXT_MAX} characters together")
     for text in texts:
         if "\0" in text:
             raise InputError(f"`{quote(text)}` holds a zero byte")

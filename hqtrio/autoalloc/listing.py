@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 from hqtrio.autoalloc.books import Allocation, Books, Queue, Stage, is_active
 from hqtrio.autoalloc.causes import cause_text
@@ -13,9 +14,20 @@ from hqtrio.messages.allocations import (
     AllocationState,
     QueueRow,
 )
-from hqtrio.messages.client import PAGE_ROWS
+from hqtrio.model.allocation import QueueParams
 
-__all__ = ["allocation_row", "allocation_rows", "find_allocation", "queue_row"]
+__all__ = [
+    "allocation_row",
+    "allocation_rows",
+    "find_allocation",
+    "page_of",
+    "queue_row",
+    "queue_size",
+    "texts_of",
+]
+
+PAGE_CHARACTERS: Final = 100_000  # of a frame of a megabyte, in which each has up to four bytes
+ROW_CHARACTERS: Final = 200  # of numbers and of what is known to be short
 
 
 def queue_row(queue: Queue, note: str, at: float) -> QueueRow:
@@ -73,14 +85,52 @@ def allocation_rows(
     queue: Queue, after: int, trace_of: Callable[[Allocation], Trace | None]
 ) -> AllocationRows:
     """The next page of what the manager has or had; what it refused is not among it."""
-    known = [
-        one
-        for number, one in queue.allocations.items()
+    known = (
+        allocation_row(one, trace_of(one))
+        for number, one in sorted(queue.allocations.items())
         if number > after and one.stage is not Stage.REFUSED
-    ]
-    page = known[:PAGE_ROWS]
-    rows = tuple(allocation_row(one, trace_of(one)) for one in page)
-    return AllocationRows(rows, more=len(known) > len(page))
+    )
+    rows, more = page_of(known, lambda row: len(row.note) + len(row.directory))
+    return AllocationRows(tuple(rows), more)
+
+
+R = TypeVar("R")
+
+
+def page_of(rows: Iterable[R], size: Callable[[R], int]) -> tuple[list[R], bool]:
+    """As many as fit a frame, and whether there are more; `size` counts the characters of a row."""
+    page: list[R] = []
+    room = PAGE_CHARACTERS
+    for row in rows:
+        room -= size(row) + ROW_CHARACTERS
+        if page and room < 0:
+            return page, True
+        page.append(row)
+    return page, False
+
+
+def texts_of(params: QueueParams) -> tuple[str, ...]:
+    """Everything that users have typed."""
+    worker = params.worker
+    return (
+        params.name, *params.manager_args, worker.cpus, *worker.resources, worker.coupling,
+        worker.group, worker.detect, worker.start_cmd, worker.stop_cmd, worker.wrap_cmd,
+        worker.program,
+    )  # fmt: skip
+
+
+def queue_size(row: QueueRow) -> int:
+    """Characters of a row, about."""
+    labels = 0
+    for descriptor in (row.resources, row.params.descriptor):
+        if descriptor is not None:
+            labels += sum(
+                len(label) + 1
+                for pool in descriptor.pools
+                for group in pool.groups
+                for label in group
+            )
+    return len(row.note) + labels + sum(map(len, texts_of(row.params)))
 
 
 def find_allocation(books: Books, text: str) -> Allocation | None:

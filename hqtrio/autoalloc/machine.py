@@ -30,7 +30,9 @@ from hqtrio.autoalloc.listing import (
     allocation_row,
     allocation_rows,
     find_allocation,
+    page_of,
     queue_row,
+    queue_size,
 )
 from hqtrio.autoalloc.passes import Passes
 from hqtrio.autoalloc.submitting import Submitting
@@ -210,10 +212,14 @@ class Allocating:
                     context.record(QueueResumed(number, now.wall))
                     context.is_wanted = True
                 answer(Done())
-            case ask.ListQueues():
-                queues = books.queues.values()
-                rows = (queue_row(one, self._passes.note(one, now), now.wall) for one in queues)
-                answer(ask.QueueRows(tuple(rows)))
+            case ask.ListQueues(after):
+                rows = (
+                    queue_row(queue, self._passes.note(queue, now), now.wall)
+                    for number, queue in sorted(books.queues.items())
+                    if number > after
+                )
+                page, more = page_of(rows, queue_size)
+                answer(ask.QueueRows(tuple(page), more))
             case ask.ListAllocations(number, after):
                 queue = self._queue(number, f"Queue {number} not found")
                 answer(allocation_rows(queue, after, self._trace))

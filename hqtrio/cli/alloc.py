@@ -12,14 +12,10 @@ from hqtrio.cli.session import Session
 from hqtrio.client import Client
 from hqtrio.errors import InputError
 from hqtrio.messages.allocations import (
-    AllocationRow,
     AllocationRows,
     AllocationState,
     FindAllocation,
-    ListAllocations,
-    ListQueues,
     PauseQueue,
-    QueueRows,
     RemoveQueue,
     ResumeQueue,
 )
@@ -39,7 +35,7 @@ STATES: Final = {
 @client_command("list")
 async def list_queues(session: Session, client: Client) -> None:
     """List allocation queues, and why they submit nothing right now."""
-    rows = (await client.ask(ListQueues(), QueueRows)).rows
+    rows = await client.queues()
     session.render.queues(sorted(rows, key=lambda row: row.id))
 
 
@@ -56,15 +52,8 @@ async def info(
     session: Session, client: Client, queue: int, states: tuple[AllocationState, ...] | None
 ) -> None:
     """Show the allocations of a queue, and what they have cost."""
-    rows: list[AllocationRow] = []
-    more, after = True, 0
-    while more:
-        page = await client.ask(ListAllocations(queue, after), AllocationRows)
-        rows += page.rows
-        more = page.more and bool(page.rows)
-        after = page.rows[-1].number if page.rows else after
-    queues = (await client.ask(ListQueues(), QueueRows)).rows
-    owner = next((row for row in queues if row.id == queue), None)
+    rows = await client.allocations(queue)
+    owner = next((row for row in await client.queues() if row.id == queue), None)
     if states is not None:
         rows = [row for row in rows if row.state in states]
     session.render.allocations(owner, rows)

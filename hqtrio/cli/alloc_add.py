@@ -17,9 +17,7 @@ from hqtrio.errors import InputError
 from hqtrio.messages.allocations import (
     AddQueue,
     EditQueue,
-    ListQueues,
     QueueAnswer,
-    QueueRows,
     TryQueue,
 )
 from hqtrio.messages.client import Done
@@ -170,8 +168,7 @@ async def edit(
         changes["no_hyper_threading"] = False
     if not changes:
         fail("nothing to change: give at least one option")
-    rows = (await client.ask(ListQueues(), QueueRows)).rows
-    present = next((row.params for row in rows if row.id == queue), None)
+    present = next((row.params for row in await client.queues() if row.id == queue), None)
     if present is None:
         raise InputError(f"Queue {queue} not found")
     await client.ask(EditQueue(queue, changed(present, changes)), Done)

@@ -46,7 +46,9 @@ class ResumeQueue(Value, frozen=True, tag=34):
 
 
 class ListQueues(Value, frozen=True, tag=35):
-    """Answered by QueueRows, by id."""
+    """Queues with ids above `after`; answered by QueueRows."""
+
+    after: int = 0
 
 
 class ListAllocations(Value, frozen=True, tag=36):
@@ -106,7 +108,10 @@ class QueueRow(Value, frozen=True):
 
 
 class QueueRows(Value, frozen=True, tag=31):
+    """By id; `more` follow."""
+
     rows: tuple[QueueRow, ...]
+    more: bool = False
 
 
 class AllocationRow(Value, frozen=True):

@@ -19,6 +19,7 @@ from hqtrio.autoalloc.dialogues import (
 )
 from hqtrio.autoalloc.limiter import Limits
 from hqtrio.messages import allocations as ask
+from hqtrio.messages.client import Said
 from hqtrio.messages.records import AllocationPlanned
 from hqtrio.model.allocation import Cause, Manager, QueueParams, Rejection, WorkerOptions
 from hqtrio.model.resources import UNIT, Descriptor, Need, Request, single_pool
@@ -26,6 +27,7 @@ from hqtrio.model.worker import LossReason
 from hqtrio.scheduling.demand import Waiting as Ready
 from hqtrio.scheduling.demand import plan
 from hqtrio.scheduling.offers import WorkerType
+from hqtrio.wire.codec import FRAME_MAX, encode
 
 LOST = LossReason.CONNECTION_LOST
 
@@ -844,3 +846,29 @@ def test_what_has_ended_long_ago_is_forgotten_and_its_cost_is_not(
     assert len(queue.allocations) <= 21
     assert len(desk.machine.books.directories) <= 21
     assert queue.spent_node_hours(WALL + desk.time) == pytest.approx(30 * 400 / 3600, rel=0.01)
+
+
+def test_long_lists_come_in_pages_that_fit_a_frame(desk: Desk) -> None:
+    for _ in range(40):
+        desk.add(manager_args=("\u20ac" * 40_000,), backlog=9)
+    seen: list[int] = []
+    more = True
+    while more:
+        page = desk.ask(ask.ListQueues(seen[-1] if seen else 0))
+        assert len(encode([Said(1, page)])) < FRAME_MAX
+        seen += [row.id for row in page.rows]
+        more = page.more
+    assert seen == list(range(1, 41))
+    desk.wanted = lambda queries: [9] * len(queries)
+    desk.advance(0.0)
+    for job in ids(desk):
+        desk.end(job, Cause.FAILED, "\u20ac" * 40_000)
+    desk.advance(100.0)
+    first = desk.ask(ask.ListAllocations(1))
+    assert first.more
+    assert len(encode([Said(1, first)])) < FRAME_MAX
+    rest = desk.ask(ask.ListAllocations(1, first.rows[-1].number))
+    assert rest.rows[0].number == first.rows[-1].number + 1
+    assert "at most 50000 characters" in desk.refusal(
+        ask.AddQueue(QueueParams(desk.manager, 60.0, manager_args=("x" * 50_001,)), False)
+    )
