@@ -301,6 +301,7 @@ class Tracking:
             context.refresh_in(AGAIN_S / 6, now)
             return
         self._join(allocation, event, now)
+        context.cancel_unwanted(allocation, now)
 
     def match(self, allocation: Allocation, now: Now) -> None:
         """Workers that came before the id of their job was known."""
@@ -327,7 +328,6 @@ class Tracking:
         queue = context.manager_of(allocation)
         if queue.resources != event.descriptor:
             context.record(ResourcesLearned(queue.id, event.descriptor))
-        context.cancel_unwanted(allocation, now)
         context.is_wanted = True
 
     def went(self, event: WorkerWent, now: Now) -> None:
