@@ -115,8 +115,9 @@ class Allocation:
         return max(0, self.nodes - len(self.workers) - len(self.lost))
 
     def used_s(self, at: float, started_at: float | None = None) -> float:
-        """For how long it has run up to now; `started_at` if it is not known yet that it has."""
-        began = started_at if self.started_at is None else self.started_at
+        """For how long it has run up to now; `started_at` is when the manager says it has begun,
+        which workers tell only later."""
+        began = self.started_at if started_at is None else started_at
         return self.earlier_s + (0.0 if began is None else max(0.0, at - began))
 
 
@@ -270,7 +271,7 @@ class Books:
                 queue.limiter.reject(rejection, words)
             case AllocationStarted(_, _, at):
                 if not is_active(allocation):
-                    self._reopen(queue, allocation)
+                    self._reopen(queue, allocation, at)
                 allocation.stage, allocation.started_at = Stage.RUNNING, at
             case AllocationEnded():
                 self._end(queue, allocation, record)
@@ -289,7 +290,7 @@ class Books:
     def _queue(self, queue: Queue, allocation: Allocation, job_id: str, at: float) -> None:
         """The manager has it: for the first time, or again."""
         if not is_active(allocation):
-            self._reopen(queue, allocation)
+            self._reopen(queue, allocation, at)
         if allocation.stage is Stage.RUNNING:
             allocation.earlier_s = allocation.used_s(at)
             allocation.lost.clear()
@@ -300,10 +301,10 @@ class Books:
         allocation.started_at = None
         self.jobs[job_key(queue.params.manager, job_id)] = queue.id, allocation.number
 
-    def _reopen(self, queue: Queue, allocation: Allocation) -> None:
-        """It was thought to have ended, and has not."""
+    def _reopen(self, queue: Queue, allocation: Allocation, at: float) -> None:
+        """It was thought to have ended, and has not; what began before that end still goes on."""
         queue.ended_node_s -= allocation.node_s
-        if allocation.ended_at is not None:
+        if allocation.ended_at is not None and at >= allocation.ended_at:
             allocation.earlier_s = allocation.used_s(allocation.ended_at)
         allocation.node_s = 0.0
         allocation.cause = allocation.rejection = allocation.ended_at = None
@@ -315,15 +316,22 @@ class Books:
         allocation.cause, allocation.words = record.cause, record.words
         if not was_active:
             # Only said more precisely; perhaps it was not the queue's fault.
+            self._close(queue, allocation, record)
             if had_failed and not allocation.has_failed:
                 queue.limiter.pardon()
             return
-        allocation.stage, allocation.ended_at = Stage.ENDED, record.at
-        if record.started_at is not None and allocation.started_at is None:
-            allocation.started_at = min(record.started_at, record.at)
-        allocation.node_s = record.node_s
-        queue.ended_node_s += record.node_s
+        allocation.stage = Stage.ENDED
+        self._close(queue, allocation, record)
         _judge(queue, allocation)
+
+    @staticmethod
+    def _close(queue: Queue, allocation: Allocation, record: AllocationEnded) -> None:
+        """When it ended, and what it has used."""
+        allocation.ended_at = record.at
+        if record.started_at is not None:
+            allocation.started_at = min(record.started_at, record.at)
+        queue.ended_node_s += record.node_s - allocation.node_s
+        allocation.node_s = record.node_s
 
     def _settle(self, queue: Queue, allocation: Allocation) -> None:
         number = allocation.number

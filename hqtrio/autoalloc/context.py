@@ -16,6 +16,7 @@ from hqtrio.now import Now
 __all__ = ["Context", "Settings", "Trace", "label"]
 
 DEFAULT_LIMITS: Final = Limits()
+FOLDER: Final = "autoalloc"  # in the instance directory: nobody else submits anything there
 AGAIN_S: Final = 30.0  # after a cancel that failed
 STILL_THERE_S: Final = 120.0  # after one that the manager has accepted
 
@@ -98,6 +99,12 @@ class Context:
             trace.is_cancelling, trace.cancel_at = True, inf
             manager = self.manager_of(allocation).params.manager
             self.effects.append(Cancel(manager, allocation.id, allocation.directory))
+
+    def cancel_unwanted(self, allocation: Allocation, now: Now) -> None:
+        """It is there. If it was to end, or its queue is gone, it is cancelled, or is soon."""
+        unwanted = allocation.is_cancelled or allocation.queue in self.books.removed
+        if unwanted and self.trace(allocation).cancel_at == inf:
+            self.cancel(allocation, now)
 
     def submission(self, queue: Queue, allocation: Allocation) -> Submission:
         """How it is asked for."""

@@ -47,7 +47,7 @@ from hqtrio.messages.records import (
     QueueRemoved,
     QueueResumed,
 )
-from hqtrio.model.allocation import QueueParams
+from hqtrio.model.allocation import Manager, QueueParams
 from hqtrio.model.worker import LossReason
 from hqtrio.now import Now
 from hqtrio.units import quote
@@ -149,7 +149,9 @@ class Allocating:
             at = min(at, context.refresh_at)
             if trace := context.traces.get((allocation.queue, allocation.number)):
                 at = min(at, trace.find_at, trace.cancel_at)
-        return min(at, context.refresh_at) if context.books.queues else at
+        if context.books.queues or any(map(self._tracking.has_strays, Manager)):
+            at = min(at, context.refresh_at)
+        return at
 
     @property
     def is_quiet(self) -> bool:

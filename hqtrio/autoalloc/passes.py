@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from hqtrio.autoalloc.books import HOUR_S, Queue, Stage
+from hqtrio.autoalloc import room
+from hqtrio.autoalloc.books import Queue, Stage
 from hqtrio.autoalloc.context import Context
 from hqtrio.autoalloc.events import AskDemand, DemandKnown, DismissUseless, Query
 from hqtrio.autoalloc.permit import permit
@@ -93,13 +94,12 @@ class Passes:
             backlog=params.backlog,
             max_workers_per_alloc=params.max_workers_per_alloc,
             expected=_expected(queue, now.wall),
-            queued=_queued(queue),
-            remaining=_remaining(queue, now.wall),
+            queued=room.queued(queue),
+            remaining=room.remaining(queue, now.wall),
         )
 
     def _room(self, queue: Queue, now: Now) -> bool:
-        remaining = _remaining(queue, now.wall)
-        return _queued(queue) < queue.params.backlog and (remaining is None or remaining > 0)
+        return room.has_room(queue, 1, now.wall)
 
     # --- what users are told
 
@@ -115,11 +115,11 @@ class Passes:
         if wait_s := queue.limiter.wait_s(limits, now.wall):
             words = f" after: {queue.limiter.words}" if queue.limiter.words else ""
             return f"waits {format_elapsed(max(wait_s, 1.0))}{words}"
-        if (queued := _queued(queue)) >= params.backlog:
+        if (queued := room.queued(queue)) >= params.backlog:
             return _backlog_note(queued, self._reason(queue))
-        if params.max_worker_count is not None and _workers(queue) >= params.max_worker_count:
+        if params.max_worker_count is not None and room.workers(queue) >= params.max_worker_count:
             return f"all {params.max_worker_count} workers that it may have are there or to come"
-        if (remaining := _remaining(queue, now.wall)) is not None and remaining <= 0:
+        if (remaining := room.remaining(queue, now.wall)) is not None and remaining <= 0:
             used = queue.spent_node_hours(now.wall) + queue.committed_node_hours(now.wall)
             return f"{used:.4g} of {params.max_node_hours:.4g} node hours are spent or committed"
         if queue.id not in self._wanted:
@@ -157,14 +157,6 @@ def _query(queue: Queue) -> Query:
     )
 
 
-def _queued(queue: Queue) -> int:
-    return sum(one.stage in (Stage.PLANNED, Stage.QUEUED) for one in queue.active.values())
-
-
-def _workers(queue: Queue) -> int:
-    return sum(one.nodes for one in queue.active.values())
-
-
 def _expected(queue: Queue, at: float) -> list[int]:
     """Workers that are to come, or that the scheduler may not have given work yet, by
     allocation."""
@@ -176,16 +168,3 @@ def _expected(queue: Queue, at: float) -> list[int]:
         if workers:
             coming.append(workers)
     return coming
-
-
-def _remaining(queue: Queue, at: float) -> int | None:
-    """How many workers more it may have; None: any number."""
-    params, bounds = queue.params, []
-    if params.max_worker_count is not None:
-        bounds.append(params.max_worker_count - _workers(queue))
-    if params.max_node_hours is not None:
-        used = queue.spent_node_hours(at) + queue.committed_node_hours(at)
-        hours = params.max_node_hours - used
-        # What is exactly enough is enough, whatever the sums have been rounded to.
-        bounds.append(int((hours + 1e-9) * HOUR_S / params.time_limit_s))
-    return max(0, min(bounds)) if bounds else None

@@ -8,9 +8,10 @@ from math import inf
 from typing import Final
 
 from hqtrio.autoalloc.books import Allocation, Queue, Stage
-from hqtrio.autoalloc.context import Context, label
+from hqtrio.autoalloc.context import FOLDER, Context, label
 from hqtrio.autoalloc.dialogues import Accepted, Found, Rejected, Unanswered, Unsure
 from hqtrio.autoalloc.events import Cancel, Find, LookedFor, Submit, Submitted
+from hqtrio.autoalloc.room import has_room
 from hqtrio.autoalloc.tracking import Tracking
 from hqtrio.messages.records import AllocationPlanned, AllocationQueued, SubmissionFailed
 from hqtrio.model.allocation import Rejection
@@ -48,15 +49,21 @@ class Submitting:
         if not pending or queue.paused is not None or context.is_ending:
             del self._pending[queue.id]
             return
+        nodes = pending.popleft()
+        if not has_room(queue, nodes, now.wall):
+            # It was edited meanwhile, or something has come back: the next pass knows.
+            del self._pending[queue.id]
+            context.is_wanted = True
+            return
         number, params = queue.last_number + 1, queue.params
         name = params.name or f"hq-{queue.id}"
         folder = f"{queue.id}-{params.name}" if params.name else f"{queue.id}"
-        directory = f"{context.settings.directory}/autoalloc/{folder}/{number:03}"
+        directory = f"{context.settings.directory}/{FOLDER}/{folder}/{number:03}"
         context.record(
             AllocationPlanned(
                 queue.id,
                 number,
-                pending.popleft(),
+                nodes,
                 params.time_limit_s,
                 f"{name}-{number}",
                 directory,
@@ -97,7 +104,7 @@ class Submitting:
             manager = context.manager_of(allocation).params.manager
             context.effects.append(Cancel(manager, job_id, allocation.directory))
             return
-        if allocation.stage is Stage.PLANNED:
+        if not allocation.id:
             context.record(AllocationQueued(allocation.queue, allocation.number, job_id, now.wall))
             context.say(f"{label(allocation)} waits for {allocation.nodes} node(s)")
             context.refresh_in(context.settings.watch_s, now)

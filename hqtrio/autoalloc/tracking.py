@@ -8,7 +8,7 @@ from typing import Final
 
 from hqtrio.autoalloc.books import Allocation, Place, Stage, is_active, job_key
 from hqtrio.autoalloc.causes import cause_text
-from hqtrio.autoalloc.context import AGAIN_S, STILL_THERE_S, Context, label
+from hqtrio.autoalloc.context import AGAIN_S, FOLDER, STILL_THERE_S, Context, label
 from hqtrio.autoalloc.dialogues import (
     Answered,
     Cancelled,
@@ -58,6 +58,7 @@ _PRECISE: Final = (
     Cause.OUT_OF_MEMORY,
 )
 _BY_WORKERS: Final = (Cause.WORKERS_LEFT, Cause.WORKERS_CRASHED)
+_PRESUMED: Final = (*_BY_WORKERS, Cause.VANISHED, Cause.GIVEN_UP)  # it may have gone on
 
 
 class Tracking:
@@ -79,9 +80,15 @@ class Tracking:
         context.refresh_at = now.monotonic + context.settings.refresh_s
         for manager in Manager:
             ids = tuple(dict.fromkeys(self._to_ask(manager)))
-            if ids and manager not in self._asking:
+            if (ids or self.has_strays(manager)) and manager not in self._asking:
                 self._asking.add(manager)
                 context.effects.append(AskStatus(manager, ids))
+
+    def has_strays(self, manager: Manager) -> bool:
+        """Workers are connected whose job is not in the books; it may be one of ours."""
+        if not self._context.books.last_queue:
+            return False
+        return any(event.manager is manager for event in self._unmatched.values())
 
     def _to_ask(self, manager: Manager) -> Iterator[str]:
         for queue in self._context.books.all_queues():
@@ -137,6 +144,8 @@ class Tracking:
             trace.errors = 0
         if not isinstance(status, Unknown):
             trace.unknown = 0
+        if isinstance(status, Waiting | Running):
+            context.cancel_unwanted(allocation, now)
         match status:
             case Waiting(reason):
                 trace.reason = reason
@@ -197,6 +206,7 @@ class Tracking:
         text = f"{label(allocation)} {how}: {cause_text(cause, words)}"
         context.say(text, is_error=allocation.has_failed)
         context.traces.pop((allocation.queue, allocation.number), None)
+        self._gone.discard((allocation.queue, allocation.number))
         context.is_wanted = True
         self.discard_old(allocation)
 
@@ -204,13 +214,16 @@ class Tracking:
         """Its workers have left, or it was given up; the job may still be there."""
         context = self._context
         match status:
-            case Ended(cause, words) if allocation.cause in _BY_WORKERS:
+            case Ended(cause, words, started_at, ended_at) if allocation.cause in _BY_WORKERS:
                 # Nobody has to ask again.
                 cause = cause if cause in _PRECISE else allocation.cause
-                at = allocation.ended_at or now.wall
-                if cause is not allocation.cause or words != allocation.words:
-                    place, node_s = (allocation.queue, allocation.number), allocation.node_s
-                    context.record(AllocationEnded(*place, cause, words, at, node_s=node_s))
+                at = (allocation.ended_at or now.wall) if ended_at is None else ended_at
+                at = min(at, now.wall)
+                node_s = allocation.nodes * allocation.used_s(at, started_at)
+                news = cause, words, node_s
+                if news != (allocation.cause, allocation.words, allocation.node_s):
+                    place = allocation.queue, allocation.number
+                    context.record(AllocationEnded(*place, cause, words, at, started_at, node_s))
                     context.is_wanted = True
             case Unknown() if allocation.cause in _BY_WORKERS:
                 self._gone.add((allocation.queue, allocation.number))
@@ -221,7 +234,6 @@ class Tracking:
                 self._requeue(allocation, now)
             case Running(started_at) if allocation.cause not in _BY_WORKERS:
                 context.say(f"{label(allocation)} is there after all")
-                self._requeue(allocation, now)
                 at = now.wall if started_at is None else min(started_at, now.wall)
                 context.record(AllocationStarted(allocation.queue, allocation.number, at))
             case Running():
@@ -249,7 +261,13 @@ class Tracking:
         context = self._context
         place = context.books.directories.get(other.directory)
         allocation = place and context.books.allocation(place)
-        if not allocation or isinstance(other.status, Unknown | Unclear):
+        if isinstance(other.status, Unknown | Unclear):
+            return
+        if not allocation:
+            ours = f"{context.settings.directory}/{FOLDER}/"
+            if other.directory.startswith(ours) and not isinstance(other.status, Ended):
+                context.say(f"job {other.id} is of no queue any more: cancelled")
+                context.effects.append(Cancel(manager, other.id, other.directory))
             return
         trace = context.traces.get((allocation.queue, allocation.number))
         if trace is not None and trace.is_submitting:
@@ -268,8 +286,7 @@ class Tracking:
                 AllocationQueued(allocation.queue, allocation.number, other.id, now.wall)
             )
             self.match(allocation, now)
-            if allocation.queue in context.books.removed or allocation.is_cancelled:
-                context.cancel(allocation, now)
+            context.cancel_unwanted(allocation, now)
         self.heard(allocation, other.status, now)
 
     # --- workers
@@ -281,8 +298,10 @@ class Tracking:
         allocation = place and context.books.allocation(place)
         if not allocation:
             self._unmatched[event.worker] = event
+            context.refresh_in(AGAIN_S / 6, now)
             return
         self._join(allocation, event, now)
+        context.cancel_unwanted(allocation, now)
 
     def match(self, allocation: Allocation, now: Now) -> None:
         """Workers that came before the id of their job was known."""
@@ -300,7 +319,9 @@ class Tracking:
         if not is_active(allocation):
             context.say(f"{label(allocation)} has a worker, and so has not ended")
         if allocation.stage is not Stage.RUNNING:
-            context.record(AllocationStarted(*place, now.wall))
+            # One that the manager has not seen the end of has gone on all the time.
+            since = allocation.started_at if allocation.cause in _PRESUMED else None
+            context.record(AllocationStarted(*place, now.wall if since is None else since))
         elif not allocation.missing:
             context.say(f"{label(allocation)} has more workers than nodes")
         context.record(WorkerJoined(*place, event.worker, now.wall))
@@ -371,4 +392,7 @@ class Tracking:
         while len(self._ended) > self._context.settings.kept_directories:
             directory = next(iter(self._ended))
             del self._ended[directory]
-            self._context.effects.append(Discard(directory))
+            place = self._context.books.directories.get(directory)
+            one = place and self._context.books.allocation(place)
+            if not one or not is_active(one):  # it may have come back to life
+                self._context.effects.append(Discard(directory))
