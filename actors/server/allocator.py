@@ -296,6 +296,8 @@ class Allocator:
         """Workers that can do nothing of what waits do not wait for it."""
         try:
             waiting = await self._server.ask(AskWaiting)
-            await self._scheduler.put(DismissUseless(workers, waiting))
+            self._tell(act.WorkKnown(bool(waiting)))
+            if workers:
+                await self._scheduler.put(DismissUseless(workers, waiting))
         except ActorStopped:
             return

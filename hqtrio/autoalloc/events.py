@@ -75,6 +75,13 @@ class DemandUnknown:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkKnown:
+    """Whether any task waits, for a worker or for other tasks."""
+
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Submitted:
     """What became of a Submit."""
 
@@ -122,6 +129,7 @@ Event = (
     | WorkerWent
     | DemandKnown
     | DemandUnknown
+    | WorkKnown
     | Submitted
     | LookedFor
     | StatusKnown
@@ -209,7 +217,7 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class DismissUseless:
-    """Those of the workers that can do nothing of what waits may go."""
+    """Those of the workers that can do nothing of what waits may go; answered by WorkKnown."""
 
     workers: tuple[int, ...]
 

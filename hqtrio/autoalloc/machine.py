@@ -24,6 +24,7 @@ from hqtrio.autoalloc.events import (
     Tried,
     WorkerCame,
     WorkerWent,
+    WorkKnown,
     WorkSubmitted,
 )
 from hqtrio.autoalloc.listing import (
@@ -112,6 +113,8 @@ class Allocating:
                 self._passes.known(event, now)
             case DemandUnknown():
                 self._passes.unknown()
+            case WorkKnown():
+                self._passes.work(event, now)
             case Submitted():
                 self._submitting.submitted(event, now)
             case LookedFor():

@@ -6,9 +6,9 @@ from math import inf
 from typing import Final
 
 from hqtrio.autoalloc import room
-from hqtrio.autoalloc.books import Queue, Stage
-from hqtrio.autoalloc.context import Context
-from hqtrio.autoalloc.events import AskDemand, DemandKnown, DismissUseless, Query
+from hqtrio.autoalloc.books import Allocation, Queue, Stage
+from hqtrio.autoalloc.context import Context, label
+from hqtrio.autoalloc.events import AskDemand, DemandKnown, DismissUseless, Query, WorkKnown
 from hqtrio.autoalloc.permit import permit
 from hqtrio.autoalloc.submitting import Submitting
 from hqtrio.messages.records import QueuePaused
@@ -32,6 +32,7 @@ class Passes:
         self._context, self._submitting = context, submitting
         self._tick_at = self._last_at = -inf
         self._asked: tuple[int, ...] | None = None
+        self._idle_since: float | None = None  # since when no task waits
         self._wanted: dict[int, tuple[int, int]] = {}  # workers and gangs, when last asked
 
     def next_at(self) -> float:
@@ -44,7 +45,7 @@ class Passes:
         self._tick_at = now.monotonic + settings.tick_s
         if context.is_ending or self._asked is not None:
             return
-        if context.books.workers:
+        if context.books.workers or any(map(_only_waits, context.books.active())):
             context.effects.append(DismissUseless(tuple(context.books.workers)))
         if context.is_wanted or self._last_at + settings.max_delay_s <= now.monotonic:
             context.is_wanted, self._last_at = False, now.monotonic
@@ -53,6 +54,21 @@ class Passes:
             if any(self._room(queue, now) for queue in queues):
                 self._asked = tuple(queue.id for queue in queues)
                 context.effects.append(AskDemand(tuple(_query(queue) for queue in queues)))
+
+    def work(self, event: WorkKnown, now: Now) -> None:
+        """Where nothing has waited for as long as idle workers are kept, nothing needs to start."""
+        context = self._context
+        if event.waits:
+            self._idle_since = None
+            return
+        if self._idle_since is None:
+            self._idle_since = now.monotonic
+        for queue in list(context.books.queues.values()):
+            if now.monotonic - self._idle_since >= queue.params.worker.idle_timeout_s:
+                for allocation in list(queue.active.values()):
+                    if _only_waits(allocation) and not allocation.is_cancelled:
+                        context.say(f"{label(allocation)} is withdrawn: no task waits")
+                        context.cancel(allocation, now)
 
     def _pause_failing(self, now: Now) -> None:
         context = self._context
@@ -137,6 +153,10 @@ class Passes:
             if trace is not None and trace.reason and allocation.stage is Stage.QUEUED:
                 return trace.reason
         return ""
+
+
+def _only_waits(allocation: Allocation) -> bool:
+    return allocation.stage is Stage.QUEUED
 
 
 def _backlog_note(queued: int, reason: str) -> str:

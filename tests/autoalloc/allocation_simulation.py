@@ -309,6 +309,7 @@ class Simulation:
     def dismiss(self, workers: Sequence[int]) -> None:
         """Idle ones that could do nothing of what waits leave."""
         waiting = [shape for shape, n in self.ready.items() if n]
+        self.desk.do(act.WorkKnown(bool(waiting)))
         for number in workers:
             worker = self.workers.get(number)
             if worker is None or worker.running or not waiting:

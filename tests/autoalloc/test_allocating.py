@@ -872,3 +872,27 @@ def test_long_lists_come_in_pages_that_fit_a_frame(desk: Desk) -> None:
     assert "at most 50000 characters" in desk.refusal(
         ask.AddQueue(QueueParams(desk.manager, 60.0, manager_args=("x" * 50_001,)), False)
     )
+
+
+def test_what_waits_in_the_managers_queue_for_no_task_is_withdrawn(desk: Desk) -> None:
+    desk.wanted = always(9)
+    desk.add(backlog=2)
+    desk.advance(0.0)
+    running, _ = ids(desk)
+    desk.come(running)
+    desk.wanted = always(0)
+    desk.do(act.WorkKnown(False))
+    desk.advance(250.0)
+    desk.do(act.WorkKnown(True))
+    desk.do(act.WorkKnown(False))
+    desk.advance(299.0)
+    desk.do(act.WorkKnown(False))
+    assert desk.cancelled == []
+    desk.advance(1.0)
+    desk.do(act.WorkKnown(False))
+    assert running not in desk.cancelled
+    assert set(desk.cancelled) == set(desk.jobs) - {running}
+    desk.advance(100.0)
+    assert desk.rows()[1].note == "cancelled by the server"
+    assert desk.states()[1] == "FINISHED"
+    assert desk.machine.books.queues[1].limiter.allocation_failures == 0
