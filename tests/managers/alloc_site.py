@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from process_cluster import Cluster, wait_until
@@ -76,6 +77,18 @@ class Site:
     def wait_finished(self, job: int, tasks: int) -> None:
         """All tasks have finished, none of them twice and none has failed."""
         self.cluster.wait_counts(job, finished=tasks)
+
+    @property
+    def gated(self) -> tuple[str, ...]:
+        """The words of a task that ends when the gate is opened."""
+        return "--", "sh", "-c", f"while [ ! -e {self._gate} ]; do sleep 0.1; done"
+
+    def open_gate(self) -> None:
+        self._gate.touch()
+
+    @property
+    def _gate(self) -> Path:
+        return self.cluster.root / "gate"
 
     def log(self) -> str:
         return "\n".join(self.cluster.log(f"server{n + 1}") for n in range(self._servers))

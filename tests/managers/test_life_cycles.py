@@ -127,10 +127,11 @@ def test_a_wrong_queue_is_refused_with_the_managers_words(site: Site, outside: O
 
 def test_a_cancel_from_outside_costs_no_task(site: Site, outside: Outside) -> None:
     site.add("--cpus", "1", "--idle-timeout", "2s")
-    job = site.cluster.submit("--array", "1-2", "sleep", "2")
+    job = site.cluster.submit("--array", "1-2", *site.gated)
     wait_running(site, job)
     first = ids(site)[0]
     outside.cancel(first)
+    site.open_gate()
     site.wait_finished(job, 2)
     wait_until(
         lambda: (site.allocations()[0]["note"] or "").startswith("cancelled by somebody else: "),
@@ -214,7 +215,7 @@ def test_a_killed_server_goes_on_with_what_waits_and_what_runs(
 ) -> None:
     nodes = outside.nodes
     site.add("--cpus", "2", "--backlog", "3", "--idle-timeout", "3s", args=outside.whole_nodes)
-    job = site.cluster.submit("--cpus", "2", "--array", f"1-{nodes + 3}", "sleep", "3")
+    job = site.cluster.submit("--cpus", "2", "--array", f"1-{nodes + 3}", *site.gated)
     wait_until(lambda: site.statuses().count("running") == nodes, lambda: site.log())
     wait_until(lambda: site.statuses().count("queued") == 3, lambda: str(site.allocations()))
     before = site.allocations()
@@ -224,6 +225,7 @@ def test_a_killed_server_goes_on_with_what_waits_and_what_runs(
     for row in before:
         assert row["id"] in after
         assert after[row["id"]]["workdir"] == row["workdir"]
+    site.open_gate()
     site.wait_finished(job, nodes + 3)
     wait_all_finished(site, outside)
 
@@ -271,12 +273,13 @@ def test_sigterm_leaves_allocations_alone_and_the_next_server_has_them(
     site: Site, outside: Outside
 ) -> None:
     site.add("--cpus", "2", "--idle-timeout", "3s")
-    job = site.cluster.submit("--cpus", "2", "sleep", "4")
+    job = site.cluster.submit("--cpus", "2", *site.gated)
     wait_running(site, job)
     site.server.terminate()
     assert site.server.wait() == 0
     assert len(outside.jobs()) == 1
     site.start()
+    site.open_gate()
     site.wait_finished(job, 1)
     site.wait_statuses("finished")
 

@@ -53,13 +53,14 @@ def test_a_job_that_can_never_run_is_shown_with_its_reason(site: Site) -> None:
 
 def test_preemption_costs_no_task(site: Site, slurm: Slurm) -> None:
     site.add("--cpus", "2", "--idle-timeout", "5s", args=("--partition=low",))
-    job = site.cluster.submit("--cpus", "2", "sleep", "3")
+    job = site.cluster.submit("--cpus", "2", *site.gated)
     wait_running(site, job)
     pushing = slurm.run(
         "sbatch", "--parsable", "--partition=main", "--nodes=4", "--exclusive", "--time=1",
         "--output=/dev/null", "--wrap", "sleep 4",
     ).strip()  # fmt: skip
     wait_until(lambda: slurm.jobs().get(pushing) == "RUNNING", lambda: str(slurm.jobs()))
+    site.open_gate()
     site.wait_finished(job, 1)
     assert site.allocations()[0]["note"] == "preempted: PREEMPTED"
     assert site.allocations()[0]["status"] == "finished"
@@ -68,10 +69,12 @@ def test_preemption_costs_no_task(site: Site, slurm: Slurm) -> None:
 
 def test_a_job_that_reaches_its_limit_costs_no_task(site: Site, slurm: Slurm) -> None:
     site.add("--cpus", "1", "--idle-timeout", "2s")
-    job = site.cluster.submit("--array", "1-2", "sleep", "4")
+    job = site.cluster.submit("--array", "1-2", *site.gated)
     wait_running(site, job)
     first = ids(site)[0]
     slurm.run("scontrol", "update", f"JobId={first}", "EndTime=now+1")
+    wait_until(lambda: first not in slurm.jobs())
+    site.open_gate()
     site.wait_finished(job, 2)
     wait_until(
         lambda: "reached its time limit: TIMEOUT" in (site.allocations()[0]["note"] or ""),
@@ -81,12 +84,13 @@ def test_a_job_that_reaches_its_limit_costs_no_task(site: Site, slurm: Slurm) ->
 
 def test_a_node_that_dies_costs_no_task(site: Site, slurm: Slurm) -> None:
     site.add("--cpus", "2", "--idle-timeout", "5s", args=("--exclusive",))
-    job = site.cluster.submit("--cpus", "2", "sleep", "2")
+    job = site.cluster.submit("--cpus", "2", *site.gated)
     wait_running(site, job)
     first = ids(site)[0]
     (node,) = slurm.nodes_of(first)
     slurm.fault("kill-node", node)
     try:
+        site.open_gate()
         site.wait_finished(job, 1)
         wait_until(
             lambda: "a node failed: NODE_FAIL" in (site.allocations()[0]["note"] or ""),
@@ -98,7 +102,7 @@ def test_a_node_that_dies_costs_no_task(site: Site, slurm: Slurm) -> None:
 
 def test_a_job_that_slurm_queues_again_goes_on_under_its_id(site: Site, slurm: Slurm) -> None:
     site.add("--cpus", "2", "--idle-timeout", "5s", args=("--requeue", "--exclusive"))
-    job = site.cluster.submit("--cpus", "2", "sleep", "3")
+    job = site.cluster.submit("--cpus", "2", *site.gated)
     wait_running(site, job)
     first = ids(site)[0]
     slurm.run("scontrol", "requeue", first)
@@ -107,6 +111,7 @@ def test_a_job_that_slurm_queues_again_goes_on_under_its_id(site: Site, slurm: S
     wait_until(lambda: first in ids(site) and site.statuses()[0] == "queued",
                lambda: str(site.allocations()))  # fmt: skip
     slurm.run("scontrol", "update", f"JobId={first}", "StartTime=now")
+    site.open_gate()
     site.wait_finished(job, 1)
     assert len(slurm.run("squeue", "-h", "-t", "all", "-j", f"{first},{first}").splitlines()) == 1
 
