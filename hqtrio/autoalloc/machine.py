@@ -160,7 +160,9 @@ class Allocating:
     def is_quiet(self) -> bool:
         """No submission, no trial and no cancel is on its way."""
         traces = self._context.traces.values()
-        return not self._trials and not any(trace.is_submitting or trace.is_cancelling for trace in traces)
+        return not self._trials and not any(
+            trace.is_submitting or trace.is_cancelling for trace in traces
+        )
 
     @property
     def books(self) -> Books:
