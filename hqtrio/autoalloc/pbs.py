@@ -272,9 +272,9 @@ def _status(entry: Mapping[str, Any]) -> Status:
 
 def _ended(entry: Mapping[str, Any], comment: str) -> Ended:
     code = entry.get("Exit_status")
-    ended_at = entry.get("history_timestamp")
-    is_instant = type(ended_at) is int and 0 <= ended_at < 10**15
-    at = float(ended_at) if is_instant else None
+    ended_at: Any = entry.get("history_timestamp")
+    is_whole = isinstance(ended_at, int) and not isinstance(ended_at, bool)
+    at = float(ended_at) if is_whole and abs(ended_at) < 10**15 else None
     if not isinstance(code, int):
         return Ended(Cause.CANCELLED, comment or "deleted before it started", None, at)
     causes = {
