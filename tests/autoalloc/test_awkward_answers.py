@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from allocation_desk import Desk
 
 from hqtrio.autoalloc import events as act
@@ -25,10 +26,9 @@ def test_an_instant_beyond_all_numbers_is_none() -> None:
     data = json.dumps({"Jobs": {"5.pbs0": entry}}).encode()
     dialogue = Pbs().statuses(["5.pbs0"])
     next(dialogue)
-    try:
+    with pytest.raises(StopIteration) as end:
         dialogue.send(Completed(0, data))
-    except StopIteration as end:
-        assert end.value.statuses["5.pbs0"].ended_at is None
+    assert end.value.value.statuses["5.pbs0"].ended_at is None
 
 
 def test_the_end_waits_for_a_trial_and_makes_no_queue_of_it() -> None:
