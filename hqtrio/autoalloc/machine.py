@@ -158,9 +158,11 @@ class Allocating:
 
     @property
     def is_quiet(self) -> bool:
-        """No submission and no cancel is on its way."""
+        """No submission, no trial and no cancel is on its way."""
         traces = self._context.traces.values()
-        return not any(trace.is_submitting or trace.is_cancelling for trace in traces)
+        return not self._trials and not any(
+            trace.is_submitting or trace.is_cancelling for trace in traces
+        )
 
     @property
     def books(self) -> Books:
@@ -279,6 +281,8 @@ class Allocating:
         if event.error:
             what = "Dry-run (test allocation submission) has failed: " if is_queue else ""
             response = Failure(what + event.error)
+        elif is_queue and self._context.is_ending:
+            response = Failure("The server ends")
         elif is_queue:
             response = self._add(params, now)
         else:

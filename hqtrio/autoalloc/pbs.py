@@ -272,8 +272,9 @@ def _status(entry: Mapping[str, Any]) -> Status:
 
 def _ended(entry: Mapping[str, Any], comment: str) -> Ended:
     code = entry.get("Exit_status")
-    ended_at = entry.get("history_timestamp")
-    at = float(ended_at) if isinstance(ended_at, int) and not isinstance(ended_at, bool) else None
+    ended_at: Any = entry.get("history_timestamp")
+    is_whole = isinstance(ended_at, int) and not isinstance(ended_at, bool)
+    at = float(ended_at) if is_whole and abs(ended_at) < 10**15 else None
     if not isinstance(code, int):
         return Ended(Cause.CANCELLED, comment or "deleted before it started", None, at)
     causes = {

@@ -212,7 +212,7 @@ def _rejection(result: Completed) -> Rejected | Unsure:
 def parse_squeue(data: bytes) -> dict[str, tuple[Status, str]]:
     """Status and directory by id; lines that are none of a job are left out."""
     jobs: dict[str, tuple[Status, str]] = {}
-    for line in data.decode("utf-8", "surrogateescape").splitlines():
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
         fields = line.split("|", 5)
         job_id = fields[0].strip()
         if not job_id[:1].isdigit():
