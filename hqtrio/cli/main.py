@@ -75,6 +75,13 @@ _JOURNAL: Final = {
     "prune": ("hqtrio.cli.journal_files", "prune", "Leave out what concerns only jobs that ended"),
     "report": ("hqtrio.cli.journal_report", "report", "Draw what a journal tells, as HTML"),
 }
+_OUTPUT_LOG: Final = {
+    "summary": ("hqtrio.cli.output_log", "summary", "Count what the stream files hold"),
+    "jobs": ("hqtrio.cli.output_log", "jobs", "Print the ids of the jobs that have streamed"),
+    "show": ("hqtrio.cli.output_log", "show", "Print everything in the order of time"),
+    "cat": ("hqtrio.cli.output_log", "cat", "Print the outputs of a job, task after task"),
+    "export": ("hqtrio.cli.output_log", "export", "Print the outputs of a job as JSON"),
+}
 _NOUNS: Final = {
     "server": ("hqtrio.cli.main", "server", "Server: start, stop, info"),
     "worker": ("hqtrio.cli.main", "worker", "Workers: start, stop, list"),
@@ -83,6 +90,7 @@ _NOUNS: Final = {
     "job": ("hqtrio.cli.main", "job", "Jobs: list, wait, cancel"),
     "task": ("hqtrio.cli.main", "task", "Tasks: list, info, explain"),
     "journal": ("hqtrio.cli.main", "journal", "The journal: export, stream, report"),
+    "output-log": ("hqtrio.cli.main", "output_log", "Read what tasks have streamed"),
     "doc": ("hqtrio.cli.doc", "doc", "Print where the documentation of a topic is"),
     "generate-completion": (
         "hqtrio.cli.completion",
@@ -96,6 +104,16 @@ worker = HqGroup("worker", lazy=_WORKER, help="Commands for workers.")
 job = HqGroup("job", lazy=_JOB, help="Commands for jobs.")
 task = HqGroup("task", lazy=_TASK, help="Commands for tasks.")
 journal = HqGroup("journal", lazy=_JOURNAL, help="Commands for the journal.")
+output_log = HqGroup(
+    "output-log",
+    lazy=_OUTPUT_LOG,
+    help="Read what tasks have streamed into a directory (`submit --stream`).",
+    params=[
+        click.Option(["--server-uid"], help="Only what tasks of this server have streamed."),
+        click.Argument(["directory"], metavar="DIR"),
+    ],
+    callback=lambda **_: None,
+)
 
 
 def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:

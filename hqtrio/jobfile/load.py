@@ -31,7 +31,8 @@ def load_jobfile(
 ) -> Submit:
     """What the file asks for. Raises JobFileError with every problem in it.
 
-    The ending of `filename` tells TOML from YAML. `name`, `max_fails` and `stream` win over the file,
+    The ending of `filename` tells TOML from YAML. `name`, `max_fails` and `stream` win over the
+    file,
     `priority` is for tasks that name none; with `job` the tasks go into that open job. Files of
     entries are read with `read_file`, which raises InputError if it cannot.
     """

@@ -11,6 +11,7 @@ from hqtrio.client.views import Task
 from hqtrio.messages.client import JobRow, ServerDetails, TaskExplained, WorkerRow
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import Descriptor
+from hqtrio.streams.index import Summary
 
 
 class Renderer(Protocol):
@@ -55,6 +56,8 @@ class Renderer(Protocol):
     def explanation(self, explained: TaskExplained) -> None: ...
 
     def plan(self, plan: JobPlan) -> None: ...
+
+    def stream_summary(self, directory: str, summary: Summary) -> None: ...
 
     def raw(self) -> None:
         """Take note that the command writes its data by itself."""
