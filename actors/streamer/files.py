@@ -62,6 +62,9 @@ class StreamFile:
 
     def open(self) -> None:
         """The file can be written to. StreamFailed says why not."""
+        if self._fd >= 0 and not os.fstat(self._fd).st_nlink:
+            self.close()  # somebody has removed it: nobody could read what follows
+            self.path = b""
         if self._fd < 0:
             if self.path and self._reopen():
                 return
