@@ -289,8 +289,9 @@ def test_a_killed_streamer_costs_only_the_tasks_that_stream(cluster):
     cluster.start_server()
     worker = cluster.start_worker("--cpus", "2")
     plain = cluster.submit("--", "bash", "-c", "until test -e go; do sleep 0.02; done")
-    streamed = cluster.submit("--stream", "mylog", "--", "bash", "-c", "touch begun; sleep 300")
-    wait_until((cluster.work / "begun").exists)
+    streamed = cluster.submit("--stream", "mylog", "--", "bash", "-c", "echo up; sleep 300")
+    # A streamer that dies before it has taken the pipes costs nothing: the next one takes them.
+    wait_until(lambda: raw(cluster, "mylog", "2", "stdout", "--allow-unfinished") == "up\n")
     (streamer,) = streamers() & children(worker.pid)
 
     os.kill(streamer, signal.SIGKILL)
