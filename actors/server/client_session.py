@@ -18,9 +18,11 @@ from actors.server.debug_dump import dump
 from actors.server.degraded import Health
 from actors.server.events import EventStream
 from actors.server.links import (
+    AllocatorMail,
     AskFits,
     AskRuntime,
     OpenStream,
+    QueueAsked,
     SchedulerMail,
     ServerMail,
     SessionOpened,
@@ -28,6 +30,7 @@ from actors.server.links import (
 )
 from actors.server.parting import say_why
 from hqtrio.jobs.effects import ClientAsked, SessionEnded
+from hqtrio.messages.allocations import QueueRequest
 from hqtrio.messages.client import (
     Call,
     DebugDump,
@@ -62,8 +65,10 @@ class ClientSessions:
         server: Mailbox[ServerMail],
         scheduler: Mailbox[SchedulerMail],
         health: Health | None = None,
+        allocator: Mailbox[AllocatorMail] | None = None,
     ) -> None:
         self._server, self._scheduler, self._health = server, scheduler, health
+        self._allocator = allocator
         self._numbers = count(1)
         self._open = OpenEdges()
 
@@ -136,8 +141,18 @@ class ClientSessions:
                 outbox.tell(Said(call.number, pruned))
             case StreamEvents() as wanted:
                 await listen(call.number, wanted)
+            case request if isinstance(request, QueueRequest):
+                await self._ask_allocator(call.number, request, outbox)
             case request:
                 await self._server.put(ClientAsked(session, call.number, request))
+
+    async def _ask_allocator(
+        self, number: int, request: QueueRequest, outbox: SessionOutbox
+    ) -> None:
+        if self._allocator is None:
+            outbox.tell(Said(number, Failure("This server makes no allocations")))
+        else:
+            await self._allocator.put(QueueAsked(number, request, outbox))
 
     async def _write(
         self,

@@ -14,7 +14,7 @@ from actors.kit.actor import open_actor
 from actors.kit.mailbox import Mailbox
 from actors.server.events import Past
 from actors.server.journal import Journal
-from actors.server.links import SchedulerMail, ServerMail
+from actors.server.links import AllocatorMail, SchedulerMail, ServerMail
 from actors.server.scheduler import Scheduler
 from actors.server.server import Server
 from actors.server.suspects import Suspects
@@ -43,8 +43,11 @@ async def open_cores(
     replayed: Replay | None = None,
     is_deliberate: Callable[[], bool] = lambda: False,
     suspects: Suspects | None = None,
+    allocator: Mailbox[AllocatorMail] | None = None,
 ) -> AsyncIterator[tuple[Mailbox[ServerMail], Mailbox[SchedulerMail]]]:
     """Server and scheduler; the scheduler, opened last, stops first.
+
+    What happens to workers and tasks is also told to the `allocator`, which is opened later.
 
     `stop` is called when a client asked for the server's end; if `is_deliberate` says so when the
     cores have stopped, the journal's last record does too. `history` and `replayed` are those of a
@@ -72,6 +75,7 @@ async def open_cores(
         return_grace_s=grace.after_silence_s,
         past=past,
         suspects=suspects,
+        allocator=allocator,
     )
     scheduler = Scheduler(
         Scheduling(patience_s, grace),

@@ -24,7 +24,7 @@ from hqtrio.jobs.effects import ClientAsked, SessionEnded
 from hqtrio.messages.scheduling import WorkerArrived
 from hqtrio.net.directory import instances
 
-__all__ = ["crashes_noted", "read_suspects"]
+__all__ = ["crashes_noted", "note_crash", "read_suspects"]
 
 EVENT_MAX: Final = 100_000  # characters of it that are kept
 MARKS_MAX: Final = 20_000
@@ -58,11 +58,16 @@ def crashes_noted(instance: Path, history: bytes) -> Iterator[None]:
         yield
     except BaseException as fault:
         for error in _bugs(fault):
-            crash = _crash(error, history)
-            path = _write(instance, crash)
-            where = f"; see `{path}`" if path else ""
-            log.error("the server has crashed over %s: %s%s", crash.origin, crash.error, where)
+            note_crash(instance, history, "server", error)
         raise
+
+
+def note_crash(instance: Path, history: bytes, who: str, error: Exception) -> None:
+    """A new file in the instance directory says over what, and the log names it."""
+    crash = _crash(error, history)
+    path = _write(instance, crash)
+    where = f"; see `{path}`" if path else ""
+    log.error("the %s has crashed over %s: %s%s", who, crash.origin, crash.error, where)
 
 
 def read_suspects(server_dir: Path, history: bytes) -> Suspects:

@@ -9,14 +9,20 @@ import trio
 
 from actors.kit.mailbox import Mailbox, Reply
 from actors.server.events import EventStream
+from hqtrio.autoalloc.events import Event as AllocationEvent
+from hqtrio.autoalloc.events import WorkerCame, WorkerWent, WorkSubmitted
 from hqtrio.jobs.effects import ClientAsked, ServerEnds, SessionEnded
+from hqtrio.messages.allocations import QueueRequest
 from hqtrio.messages.client import JobNotice, Said, StreamEvents, TaskNotice, WorkerNotice
+from hqtrio.messages.records import QueueRecord
 from hqtrio.messages.scheduling import FromScheduler, ToScheduler
 from hqtrio.messages.worker import ToWorker
 from hqtrio.model.resources import Variants
+from hqtrio.scheduling.demand import Demand
 from hqtrio.scheduling.events import LinkClosed, LinkFree, LinkOpened, LinkStuck, WorkerSaid
 from hqtrio.scheduling.explain import Fits
 from hqtrio.scheduling.machine import RuntimeInfo
+from hqtrio.scheduling.offers import WorkerType
 
 # --- to the scheduler
 
@@ -70,6 +76,25 @@ class SayServerStops:
     reply: Reply[None]
 
 
+@dataclass(frozen=True, slots=True)
+class AskDemand:
+    """Answered with how many workers of each type would be of use; None: cannot be told yet."""
+
+    types: tuple[WorkerType, ...]
+    reply: Reply[Demand | None]
+
+
+@dataclass(frozen=True, slots=True)
+class DismissUseless:
+    """Those of the workers that have nothing to do, and can do nothing of what waits, may go.
+
+    `waiting` are the variants of tasks that wait for something else than a worker.
+    """
+
+    workers: tuple[int, ...]
+    waiting: tuple[Variants, ...]
+
+
 SchedulerMail = (
     Connected
     | WorkerSaid
@@ -79,6 +104,8 @@ SchedulerMail = (
     | Commands
     | AskRuntime
     | AskFits
+    | AskDemand
+    | DismissUseless
     | SayServerStops
 )
 
@@ -116,7 +143,63 @@ class Durable:
     """More of what was written survives anything."""
 
 
-ServerMail = SessionOpened | ClientAsked | SessionEnded | Facts | OpenStream | Durable | ServerEnds
+@dataclass(frozen=True, slots=True)
+class RecordQueues:
+    """Answered when these records of the allocator are durable."""
+
+    records: tuple[QueueRecord, ...]
+    reply: Reply[None]
+
+
+@dataclass(frozen=True, slots=True)
+class AskWaiting:
+    """Answered with the variants of jobs in which tasks wait."""
+
+    reply: Reply[tuple[Variants, ...]]
+
+
+ServerMail = (
+    SessionOpened
+    | ClientAsked
+    | SessionEnded
+    | Facts
+    | OpenStream
+    | Durable
+    | ServerEnds
+    | RecordQueues
+    | AskWaiting
+)
+
+
+# --- to the allocator
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAsked:
+    """What a client asks about queues; answered through its outbox."""
+
+    number: int
+    request: QueueRequest
+    outbox: SessionOutbox
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one batch of the server means for the allocator."""
+
+    events: tuple[WorkerCame | WorkerWent | WorkSubmitted, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAllocations:
+    """The server ends on purpose; answered when the managers have been told."""
+
+    reply: Reply[None]
+
+
+AllocatorMail = QueueAsked | Told | CancelAllocations | AllocationEvent
+# More than workers can come and go while something is recorded.
+ALLOCATOR_MAX = 100_000
 
 
 class SessionOutbox:

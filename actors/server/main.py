@@ -16,6 +16,7 @@ from typing import Final
 
 import trio
 
+from actors.server.allocations import allocator_box, open_allocator
 from actors.server.client_session import ClientSessions
 from actors.server.cores import open_cores
 from actors.server.crash_files import crashes_noted, read_suspects
@@ -31,12 +32,13 @@ from actors.server.endpoints import (
 )
 from actors.server.file_journal import FileJournal, open_file_journal
 from actors.server.journal import NoJournal
-from actors.server.links import SayServerStops
+from actors.server.links import CancelAllocations, SayServerStops
 from actors.server.restoring import Kept, kept_at
 from actors.server.stall import collections_kept_short, stalls_measured
 from actors.server.unfinished import JOURNAL_FILE, JOURNAL_FILES, name_unfinished
 from actors.server.worker_proxy import WorkerProxies
 from hqtrio import __version__
+from hqtrio.autoalloc.books import Books
 from hqtrio.errors import InputError
 from hqtrio.jobs.effects import ServerEnds
 from hqtrio.messages.client import Call, ServerDetails
@@ -58,6 +60,7 @@ log = logging.getLogger(__name__)
 STALL_LOG: Final = "HQTRIO_STALL_LOG"
 # Time for the last words (answers, ServerStops) to leave before connections are cut.
 LAST_WORDS_S: Final = 0.5
+CANCELS_S: Final = 15.0  # how long batch managers may take to cancel allocations
 OTHER_START_S: Final = 15.0  # how long another server of the directory may take to start
 LOCK_TRY_S: Final = 0.05
 
@@ -179,6 +182,8 @@ async def _serve(
     path = None if kept is None else str(kept.opened.path)
     history = None if kept is None else kept.opened.header.history
     details, access = _describe(ports.access, ports.instance, path), ports.access
+    queues = allocator_box()
+    workers = frozenset() if kept is None or kept.replayed is None else kept.replayed.workers()
     async with (
         _open_kept(kept) as journal,
         open_cores(
@@ -194,11 +199,21 @@ async def _serve(
             history=history,
             replayed=None if kept is None else kept.replayed,
             suspects=None if history is None else read_suspects(settings.server_dir, history),
+            allocator=queues,
         ) as (server, scheduler),
+        open_allocator(
+            queues,
+            ports.instance,
+            history or b"",
+            books=Books() if kept is None else kept.queues,
+            workers=workers,
+            server=server,
+            scheduler=scheduler,
+        ),
         trio.open_nursery() as edges,
     ):
         sessions, proxies = (
-            ClientSessions(server, scheduler, Health(journal, details)),
+            ClientSessions(server, scheduler, Health(journal, details), queues),
             WorkerProxies(scheduler),
         )
         edges.start_soon(
@@ -224,6 +239,9 @@ async def _serve(
         on_ready(details)
         ending.was_ready = True
         await ending.asked.wait()
+        if ending.deliberate:
+            with trio.move_on_after(CANCELS_S):
+                await queues.ask(CancelAllocations)
         with trio.move_on_after(LAST_WORDS_S):
             async with trio.open_nursery() as last_words:
                 last_words.start_soon(sessions.close)

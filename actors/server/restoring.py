@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.server.journal_opening import Opened, open_journal, read_records
+from hqtrio.autoalloc.books import Books
 from hqtrio.errors import InputError
 from hqtrio.jobs.replay import Replay
+from hqtrio.messages.records import QueueRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class Kept:
 
     opened: Opened
     replayed: Replay | None
+    queues: Books
 
 
 @contextmanager
@@ -31,25 +34,31 @@ def kept_at(path: Path | None, new_uid: str) -> Iterator[Kept | None]:
         return
     with open_journal(path, new_uid, now=time.time()) as opened:
         try:
-            replayed = None if opened.is_new else restore(opened.path)
+            replayed, queues = None, Books()
+            if not opened.is_new:
+                replayed = restore(opened.path, queues)
         except BaseException:
             os.close(opened.fd)  # otherwise its writer does
             raise
-        yield Kept(opened, replayed)
+        yield Kept(opened, replayed, queues)
 
 
-def restore(path: Path) -> Replay:
-    """The tables as the journal leaves them; InputError, with place and remedy, if it cannot.
+def restore(path: Path, queues: Books | None = None) -> Replay:
+    """The tables as the journal leaves them, and `queues`, which knew nothing; InputError, with
+    place and remedy, if it cannot.
 
     Takes some seconds for a journal of a million tasks, and holds the thread meanwhile.
     """
-    replayed = Replay()
+    replayed, queues = Replay(), queues or Books()
     was_enabled = gc.isenabled()
     gc.disable()  # everything that is made here stays, and looking at it again and again takes long
     try:
         for offset, record in read_records(path):
             try:
-                replayed.apply(record)
+                if isinstance(record, QueueRecord):
+                    queues.apply(record)
+                else:
+                    replayed.apply(record)
             # Whatever is wrong with a record, and be it a mistake of ours: nothing is skipped.
             except Exception as error:
                 raise InputError(

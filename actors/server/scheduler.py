@@ -15,10 +15,12 @@ from actors.kit.mailbox import Mailbox
 from actors.kit.turns import turn
 from actors.server.journal import Journal
 from actors.server.links import (
+    AskDemand,
     AskFits,
     AskRuntime,
     Commands,
     Connected,
+    DismissUseless,
     Facts,
     HangUp,
     SayServerStops,
@@ -135,6 +137,12 @@ class Scheduler:
                 return ()
             case AskFits(variants, after, reply):
                 reply.resolve(Outcome(self._machine.explain(variants, after, now)))
+                return ()
+            case AskDemand(types, reply):
+                reply.resolve(Outcome(self._machine.demand(types, now)))
+                return ()
+            case DismissUseless(workers, waiting):
+                self._machine.dismiss_useless(workers, waiting, now)
                 return ()
             case SayServerStops(reply):
                 for outbox in self._outboxes.values():

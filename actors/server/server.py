@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Final
 
@@ -12,20 +13,25 @@ import trio
 from outcome import Value as Outcome
 
 from actors.kit.drive import Poisoned
-from actors.kit.mailbox import Mailbox
+from actors.kit.mailbox import Mailbox, Reply
 from actors.kit.turns import turn
+from actors.server.allocation_events import allocation_events
 from actors.server.degraded import is_recorded, refused, unrecorded
 from actors.server.events import EventStreams, Past
 from actors.server.journal import Journal
 from actors.server.links import (
+    AllocatorMail,
+    AskWaiting,
     Commands,
     Durable,
     Facts,
     OpenStream,
+    RecordQueues,
     SchedulerMail,
     ServerMail,
     SessionOpened,
     SessionOutbox,
+    Told,
 )
 from actors.server.patience import PATIENCE_S, Patience
 from actors.server.suspects import Suspects, heed
@@ -54,6 +60,7 @@ from hqtrio.messages.client import (
     ServerInfo,
     TaskNotice,
 )
+from hqtrio.messages.records import Record
 from hqtrio.messages.scheduling import FromScheduler, ToScheduler
 from hqtrio.now import Now
 from hqtrio.wire.codec import encode
@@ -64,6 +71,16 @@ SLOW_S: Final = 60.0  # how long a disk may take that does not fail
 QUESTIONS: Final = (
     ExplainTask, JobInfo, ListJobs, ListNumbers, ListTasks, ListWorkers, ServerInfo,
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """Who asked for records is told that they are durable."""
+
+    reply: Reply[None]
+
+
+_Barred = Answer | Receipted | StopServer | _Recorded
 
 
 class Server:
@@ -81,6 +98,7 @@ class Server:
         past: Callable[[], Past] | None = None,
         suspects: Suspects | None = None,
         patience_s: float = PATIENCE_S,
+        allocator: Mailbox[AllocatorMail] | None = None,
     ) -> None:
         """`past` gives what the journal holds by now; without it the book's memory has to do.
 
@@ -94,15 +112,18 @@ class Server:
         self._streams = EventStreams()
         self._wanted: list[OpenStream] = []
         # What waits for the journal's second barrier, by the group that must become durable.
-        self._waiting: deque[tuple[int, float, Answer | Receipted | StopServer]] = deque()
+        self._waiting: deque[tuple[int, float, Answer | Receipted | StopServer | _Recorded]] = (
+            deque()
+        )
         self._looked_at = 0.0  # when it was last checked whether somebody waits for too long
         self._mail: deque[ServerMail] = deque()  # taken from the mailbox, and not handled yet
         self._written = 0  # the last group of ours
         self._durable = 0
         self._has_told = False  # a Durable of ours is in the mailbox
-        self._owed: list[Effect] = []  # of what was served while the disk took nothing
+        self._owed: list[Effect | _Recorded] = []  # of what was served while the disk took nothing
         self._suspects = suspects or Suspects()
         self._patience_s = patience_s
+        self._allocator = allocator
 
     async def run(self, mailbox: Mailbox[ServerMail]) -> None:
         """Handle mail batch by batch until the mailbox is closed and drained."""
@@ -127,7 +148,7 @@ class Server:
                 return
             while True:
                 now = Now(trio.current_time(), self._wall())
-                effects: list[Effect] = []
+                effects: list[Effect | _Recorded] = []
                 for message in turn(mail):
                     effects += self._handle(message, now)
                 if self._book.next_deadline() <= now.monotonic:
@@ -143,7 +164,7 @@ class Server:
                     break
                 await trio.lowlevel.checkpoint()
 
-    def _handle(self, mail: ServerMail, now: Now) -> Sequence[Effect]:
+    def _handle(self, mail: ServerMail, now: Now) -> Sequence[Effect | _Recorded]:
         try:
             match mail:
                 case Facts(values):
@@ -163,6 +184,11 @@ class Server:
                 case OpenStream():
                     self._wanted.append(mail)
                     return ()
+                case RecordQueues(records, reply):
+                    return [Append(records), _Recorded(reply)]
+                case AskWaiting(reply):
+                    reply.resolve(Outcome(self._book.waiting_variants()))
+                    return ()
                 case Durable():
                     self._has_told = False
                     return ()  # the release after the batch does it
@@ -180,7 +206,7 @@ class Server:
 
         return heed(self._suspects, event, handle) if self._suspects else handle(event)
 
-    async def _perform(self, effects: Sequence[Effect]) -> None:
+    async def _perform(self, effects: Sequence[Effect | _Recorded]) -> None:
         """Written before anything leaves; commands next; what needs durability waits for it."""
         records = [
             record for effect in effects if isinstance(effect, Append) for record in effect.records
@@ -192,6 +218,7 @@ class Server:
                 records, self._mail, lambda: self._delayed(effects, begun_at)
             )
             self._streams.publish(records)
+            self._tell_allocator(records)
             effects += self._owed
             self._owed.clear()
         commands: list[ToScheduler] = []
@@ -199,7 +226,7 @@ class Server:
             match effect:
                 case Command(command):
                     commands.append(command)
-                case Answer(durable=True) | Receipted() | StopServer():
+                case Answer(durable=True) | Receipted() | StopServer() | _Recorded():
                     # Also without a record of its own: it may say what an earlier record says.
                     self._waiting.append((self._written, trio.current_time(), effect))
                 case Answer():
@@ -213,6 +240,10 @@ class Server:
                     pass  # written above
         if commands:
             self._scheduler.tell(Commands(tuple(commands)))
+
+    def _tell_allocator(self, records: Sequence[Record]) -> None:
+        if self._allocator is not None and (events := tuple(allocation_events(records))):
+            self._allocator.tell(Told(events))
 
     def _open_streams(self) -> None:
         """Everything up to now is written and published: the past ends here, and news begin."""
@@ -239,6 +270,8 @@ class Server:
                     receipts.append(receipt)
                 case StopServer():
                     self._stop()
+                case _Recorded(reply):
+                    reply.resolve(Outcome(None))
         if receipts:
             self._scheduler.tell(Commands(tuple(receipts)))
 
@@ -262,7 +295,7 @@ class Server:
                 return True
         return False
 
-    def _delayed(self, effects: list[Effect], begun_at: float) -> None:
+    def _delayed(self, effects: list[Effect | _Recorded], begun_at: float) -> None:
         """What these effects say is not recorded yet, and who waits for an answer is told so."""
         now = trio.current_time()
         if not self._journal.trouble and now < begun_at + SLOW_S:

@@ -82,6 +82,17 @@ _OUTPUT_LOG: Final = {
     "cat": ("hqtrio.cli.output_log", "cat", "Print the outputs of a job, task after task"),
     "export": ("hqtrio.cli.output_log", "export", "Print the outputs of a job as JSON"),
 }
+_ALLOC: Final = {
+    "add": ("hqtrio.cli.alloc_add", "add", "Add an allocation queue"),
+    "list": ("hqtrio.cli.alloc", "list_queues", "List allocation queues"),
+    "info": ("hqtrio.cli.alloc", "info", "Show the allocations of a queue"),
+    "log": ("hqtrio.cli.alloc", "log_of", "Print what an allocation has written"),
+    "edit": ("hqtrio.cli.alloc_add", "edit", "Change a queue, for allocations to come"),
+    "pause": ("hqtrio.cli.alloc", "pause", "Have a queue submit nothing for now"),
+    "resume": ("hqtrio.cli.alloc", "resume", "Have a paused queue go on"),
+    "remove": ("hqtrio.cli.alloc", "remove", "Remove a queue, and cancel its allocations"),
+    "dry-run": ("hqtrio.cli.alloc_add", "dry_run", "Try whether a queue could submit anything"),
+}
 _NOUNS: Final = {
     "server": ("hqtrio.cli.main", "server", "Server: start, stop, info"),
     "worker": ("hqtrio.cli.main", "worker", "Workers: start, stop, list"),
@@ -89,6 +100,7 @@ _NOUNS: Final = {
     "run": ("hqtrio.cli.run", "run", "Run a job on this machine, without a server"),
     "job": ("hqtrio.cli.main", "job", "Jobs: list, wait, cancel"),
     "task": ("hqtrio.cli.main", "task", "Tasks: list, info, explain"),
+    "alloc": ("hqtrio.cli.main", "alloc", "Allocation queues: workers in Slurm and PBS jobs"),
     "journal": ("hqtrio.cli.main", "journal", "The journal: export, stream, report"),
     "output-log": ("hqtrio.cli.main", "output_log", "Read what tasks have streamed"),
     "doc": ("hqtrio.cli.doc", "doc", "Print where the documentation of a topic is"),
@@ -103,6 +115,12 @@ server = HqGroup("server", lazy=_SERVER, help="Commands for the server.")
 worker = HqGroup("worker", lazy=_WORKER, help="Commands for workers.")
 job = HqGroup("job", lazy=_JOB, help="Commands for jobs.")
 task = HqGroup("task", lazy=_TASK, help="Commands for tasks.")
+alloc = HqGroup(
+    "alloc",
+    lazy=_ALLOC,
+    hidden={"cat": ("hqtrio.cli.alloc", "log_of", "")},
+    help="Commands for allocation queues.",
+)
 journal = HqGroup("journal", lazy=_JOURNAL, help="Commands for the journal.")
 output_log = HqGroup(
     "output-log",

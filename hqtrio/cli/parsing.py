@@ -65,23 +65,31 @@ class HqCommand(click.Command):
 
 
 class HqGroup(click.Group):
-    """A noun, whose commands (`word -> (module, attribute, help)`) are imported when named."""
+    """A noun, whose commands (`word -> (module, attribute, help)`) are imported when named.
+
+    Those in `hidden` are understood and not shown.
+    """
 
     def __init__(
-        self, *args: Any, lazy: Mapping[str, tuple[str, str, str]], **attributes: Any
+        self,
+        *args: Any,
+        lazy: Mapping[str, tuple[str, str, str]],
+        hidden: Mapping[str, tuple[str, str, str]] | None = None,
+        **attributes: Any,
     ) -> None:
         attributes["context_settings"] = HELP_NAMES
         super().__init__(*args, **{**attributes, "no_args_is_help": False})
         self.params = [*self.params, *_global_options()]
         self._lazy = lazy
+        self._known = {**lazy, **(hidden or {})}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self._lazy:
+        if cmd_name not in self._known:
             return None
-        module, attribute, _ = self._lazy[cmd_name]
+        module, attribute, _ = self._known[cmd_name]
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command), (module, attribute)
         return command

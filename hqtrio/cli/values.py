@@ -69,13 +69,13 @@ def priority(text: str) -> int:
 
 def fraction(text: str) -> float:
     """A number from 0.0 to 1.0."""
-    number = _decimal(text)
+    number = decimal(text)
     if not 0.0 <= number <= 1.0:
         raise InputError("Minimal utilization has to be in the interval [0.0, 1.0].")
     return number
 
 
-def _decimal(text: str) -> float:
+def decimal(text: str) -> float:
     """A number as people write it: what `float` takes besides is none."""
     if not _DECIMAL.fullmatch(text):
         raise InputError("expected a number such as 2 or 0.5")
@@ -189,4 +189,4 @@ def cpus(text: str) -> Need:
 
 def weight(text: str) -> int:
     """A positive number, as the amount that stands for it."""
-    return make_weight(_decimal(text))
+    return make_weight(decimal(text))

@@ -13,6 +13,14 @@ from msgspec.structs import replace
 from hqtrio.client.submits import fits_one_frame, parts_of
 from hqtrio.client.views import Task, tasks_of
 from hqtrio.errors import HqError, RemoteFault, Unreachable
+from hqtrio.messages.allocations import (
+    AllocationRow,
+    AllocationRows,
+    ListAllocations,
+    ListQueues,
+    QueueRow,
+    QueueRows,
+)
 from hqtrio.messages.client import (
     PAGE_ROWS,
     AnyRequest,
@@ -276,6 +284,27 @@ class Client:
             more = page.more
             after = page.rows[-1].id if page.rows else after
         return rows, list(dict.fromkeys(unknown))
+
+    async def queues(self) -> list[QueueRow]:
+        """All allocation queues by id."""
+        rows: list[QueueRow] = []
+        more = True
+        while more:
+            page = await self.ask(ListQueues(rows[-1].id if rows else 0), QueueRows)
+            rows += page.rows
+            more = page.more and bool(page.rows)
+        return rows
+
+    async def allocations(self, queue: int) -> list[AllocationRow]:
+        """What the manager has, or had, of one queue, in the order of submission."""
+        rows: list[AllocationRow] = []
+        more = True
+        while more:
+            after = rows[-1].number if rows else 0
+            page = await self.ask(ListAllocations(queue, after), AllocationRows)
+            rows += page.rows
+            more = page.more and bool(page.rows)
+        return rows
 
     async def task_pages(
         self,

@@ -116,7 +116,7 @@ class _Builder:
                 self._documents += 1
                 if self._documents > 1:
                     self._problems.stop(
-                        _place(event), "", f"{_SYNTAX}a job file holds one document, not several"
+                        _place(event), "", f"{_SYNTAX}a file holds one document, not several"
                     )
         return self._root
 

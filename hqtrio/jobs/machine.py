@@ -9,6 +9,7 @@ from typing import Final, assert_never
 
 from hqtrio.errors import InputError
 from hqtrio.jobs import audit
+from hqtrio.jobs.blocks import GraphBlock
 from hqtrio.jobs.checks import REASON_BYTES_MAX
 from hqtrio.jobs.effects import (
     Answer,
@@ -24,7 +25,7 @@ from hqtrio.jobs.effects import (
 from hqtrio.jobs.explain import explain_task
 from hqtrio.jobs.gangs import Gangs, drop_node, part_in_gang
 from hqtrio.jobs.history import remembered
-from hqtrio.jobs.job import CANCELLED, RUNNING, Job
+from hqtrio.jobs.job import CANCELLED, RUNNING, WAITING, Job
 from hqtrio.jobs.listing import job_details, job_row, task_page
 from hqtrio.jobs.notes import notices_of
 from hqtrio.jobs.replay import Replay
@@ -70,6 +71,7 @@ from hqtrio.messages.scheduling import (
     WorkerGone,
 )
 from hqtrio.messages.worker import Ended, Started
+from hqtrio.model.resources import Variants
 from hqtrio.model.worker import CRASHES, LossReason
 from hqtrio.now import Now
 
@@ -178,6 +180,18 @@ class JobBook:
         return remembered(
             self._tables, ServerStarted(self._server_uid, details.version, details.start_date)
         )
+
+    def waiting_variants(self) -> tuple[Variants, ...]:
+        """What tasks of jobs ask for in which any task waits, for whatever."""
+        found: dict[Variants, None] = {}
+        for job in self._tables.jobs.values():
+            if job.counts[WAITING]:
+                for block in job.blocks:
+                    if isinstance(block, GraphBlock):
+                        found.update(dict.fromkeys(block.variants))
+                    elif block.active:
+                        found[block.variants] = None
+        return tuple(found)
 
     def hear_all(self, wanted: bool) -> None:
         """Whether there is somebody to be told of whatever any task says."""

@@ -37,6 +37,7 @@ from hqtrio.messages.records import (
     JobOpened,
     JobsForgotten,
     NodeDropped,
+    QueueRecord,
     Record,
     ServerStarted,
     ServerStopped,
@@ -93,6 +94,8 @@ class Replay:
         After another error than Misfit the tables are of no use any more.
         """
         tables = self.tables
+        if isinstance(record, QueueRecord):
+            return  # of other books
         match record:
             case TasksEnded():
                 replay_ended(tables, record)
@@ -258,6 +261,11 @@ class Replay:
 
     def _unship(self, tasks: Iterable[int]) -> None:
         _DROP.extend(map(self.shipped.pop, tasks, repeat(None)))
+
+    def workers(self) -> frozenset[int]:
+        """Those that were connected, or might have come back."""
+        entries = self.tables.workers.entries.values()
+        return frozenset(entry.id for entry in entries if entry.ended_at is None)
 
     def holdings(self) -> dict[int, tuple[Rows, Rows]]:
         """What runs on each worker, and what else it has, in order of task."""

@@ -14,20 +14,20 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from hqtrio.ids import job_of
+from hqtrio.journal.queues import QueueSurvey
 from hqtrio.journal.shipments import Shipments
 from hqtrio.messages.columns import read_u32, read_u64, u32, u64
 from hqtrio.messages.records import (
     IdsUsed,
-    InstancesRaised,
     JobCancelled,
     JobClosed,
     JobCompleted,
     JobOpened,
     JobsForgotten,
     NodeDropped,
+    QueueRecord,
     Record,
     ServerStarted,
-    ServerStopped,
     SubmitBegun,
     SubmitCommitted,
     SubmitContinued,
@@ -59,7 +59,11 @@ T = TypeVar("T", TasksStarted, TasksEnded, TasksRequeued, TasksRepeated)
 def compacted(survey: Survey, records: Iterable[Record]) -> Iterator[Record]:
     """What must be kept of the records that were surveyed, and which ids they have used."""
     yield IdsUsed(survey.jobs, survey.workers, survey.submissions, survey.old_keys())
+    yield from survey.queues.used()
     for record in records:
+        if isinstance(record, QueueRecord):
+            yield from survey.queues.kept(record)
+            continue
         if isinstance(record, TasksShipped):
             left: Record | None = survey.shipments.keeps(record)
         else:
@@ -82,7 +86,11 @@ class Survey:
         self._key_of: dict[int, bytes] = {}  # of open submissions
         self._keys: dict[int, list[bytes]] = {}  # of jobs that nobody has forgotten
         self.shipments = Shipments()
+        self.queues = QueueSurvey()
         for record in records:
+            if isinstance(record, QueueRecord):
+                self.queues.see(record)
+                continue
             self._see(record)
             self.shipments.see(record)
         for worker, tasks in self.shipments.needed():
@@ -202,7 +210,7 @@ class Survey:
                 return self._rows(record, read_u64(record.tasks))
             case TasksTakenBack() | TasksShipped():
                 return None  # see Shipments
-            case ServerStarted() | ServerStopped() | InstancesRaised():
+            case _:
                 return record
 
     def _ended(self, record: TasksEnded) -> TasksEnded | None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hqtrio.model.allocation import QueueParams, worker_args
 from hqtrio.model.job import ArraySpec, JobHead, Ranges
 from hqtrio.model.load import DeviceLoad, NodeLoad
 from hqtrio.model.resources import Descriptor, Policy, Pool, Request, Variants
@@ -217,3 +218,30 @@ def _crash_limit(limit: int) -> str | Json:
     if limit == NEVER_RESTART:
         return "NeverRestart"
     return "Unlimited" if limit == UNLIMITED else {"MaxCrashes": limit}
+
+
+# --- allocation queues
+
+
+def params_json(params: QueueParams) -> Json:
+    """What a queue was added with."""
+    worker = params.worker
+    return {
+        "manager": _MANAGERS[params.manager.name],
+        "max_workers_per_alloc": params.max_workers_per_alloc,
+        "backlog": params.backlog,
+        "timelimit": duration(params.time_limit_s),
+        "name": params.name or None,
+        "max_worker_count": params.max_worker_count,
+        "min_utilization": params.min_utilization,
+        "additional_args": list(params.manager_args),
+        "worker_start_cmd": worker.start_cmd or None,
+        "worker_stop_cmd": worker.stop_cmd or None,
+        "worker_wrap_cmd": worker.wrap_cmd or None,
+        "cli_resource_descriptor": None
+        if params.descriptor is None
+        else _descriptor(params.descriptor),
+        "worker_args": list(worker_args(params)),
+        "idle_timeout": duration(worker.idle_timeout_s),
+        "max_node_hours": params.max_node_hours,
+    }

@@ -17,11 +17,17 @@ from hqtrio.journal.submits import PendingSubmit
 from hqtrio.journal.told import Told
 from hqtrio.messages.columns import read_f64, read_u32, read_u64
 from hqtrio.messages.records import (
+    AllocationEnded,
+    AllocationPlanned,
+    AllocationQueued,
+    AllocationStarted,
     InstancesRaised,
     JobCancelled,
     JobClosed,
     JobCompleted,
     JobOpened,
+    QueueAdded,
+    QueueRemoved,
     Record,
     ServerStarted,
     ServerStopped,
@@ -38,6 +44,7 @@ from hqtrio.messages.records import (
     WorkerLost,
     WorkerTold,
 )
+from hqtrio.model.allocation import QueueParams
 from hqtrio.model.job import JobHead, Ranges
 from hqtrio.model.load import NodeLoad
 from hqtrio.model.task import TaskState
@@ -104,6 +111,16 @@ class Teller(Protocol[E_co]):
     ) -> E_co:
         """The task waits again, for this instance; `tries` of it have failed and are repeated."""
         ...
+
+    def queue_created(self, queue: int, params: QueueParams, at: float) -> E_co: ...
+
+    def queue_removed(self, queue: int, at: float) -> E_co: ...
+
+    def allocation_queued(self, queue: int, allocation: str, nodes: int, at: float) -> E_co: ...
+
+    def allocation_started(self, queue: int, allocation: str, at: float) -> E_co: ...
+
+    def allocation_finished(self, queue: int, allocation: str, at: float) -> E_co: ...
 
 
 class Events(Generic[E]):
@@ -192,7 +209,7 @@ class Events(Generic[E]):
                 if not workers_keep:
                     yield from self._all_wait(at)
             case _:
-                pass  # of no concern to users
+                yield from self._of_queue(record)
         if self._idle:
             yield from self._tell_idle()
 
@@ -206,6 +223,36 @@ class Events(Generic[E]):
         self._at = at
         self._told.turns[worker] = turns = self._told.turns.get(worker, 0) + 1
         return not self._told.has_turned(worker, turns)
+
+    # --- allocation queues
+
+    def _of_queue(self, record: Record) -> Iterator[E]:
+        """Allocations are told of from when the manager has them, by its name for them."""
+        say, told = self._teller, self._told
+        match record:
+            case QueueAdded(queue, params, at):
+                if told.is_new_in_queue("created", queue, 0):
+                    yield say.queue_created(queue, params, at)
+            case QueueRemoved(queue, at):
+                if told.is_new_in_queue("removed", queue, 0):
+                    yield say.queue_removed(queue, at)
+            case AllocationPlanned(queue, number, nodes):
+                told.allocations[queue, number] = "", nodes
+            case AllocationQueued(queue, number, allocation, at):
+                _, nodes = told.allocations.get((queue, number), ("", 0))
+                told.allocations[queue, number] = allocation, nodes
+                if told.is_new_in_queue("queued", queue, number):
+                    yield say.allocation_queued(queue, allocation, nodes, at)
+            case AllocationStarted(queue, number, at):
+                allocation, _ = told.allocations.get((queue, number), ("", 0))
+                if allocation and told.is_new_in_queue("started", queue, number):
+                    yield say.allocation_started(queue, allocation, at)
+            case AllocationEnded(queue, number, at=at):
+                allocation, _ = told.allocations.get((queue, number), ("", 0))
+                if allocation and told.is_new_in_queue("finished", queue, number):
+                    yield say.allocation_finished(queue, allocation, at)
+            case _:
+                pass  # of no concern to users
 
     # --- jobs
 

@@ -9,11 +9,19 @@ from typing import Any
 import msgspec
 
 from hqtrio.ids import NUMBER_BITS, NUMBER_MASK
-from hqtrio.journal.event_values import LOSSES, configuration, head_json, load_json, task_json
+from hqtrio.journal.event_values import (
+    LOSSES,
+    configuration,
+    head_json,
+    load_json,
+    params_json,
+    task_json,
+)
 from hqtrio.journal.instants import instant
 from hqtrio.journal.ledger import Group
 from hqtrio.journal.submits import PendingSubmit
 from hqtrio.messages.client import TaskNotice
+from hqtrio.model.allocation import QueueParams
 from hqtrio.model.job import JobHead, Ranges
 from hqtrio.model.load import NodeLoad
 from hqtrio.model.worker import LossReason, WorkerConfig
@@ -135,6 +143,34 @@ class Lines:
             "text": notice.text.decode(errors="replace"),
         }
         return _line(at, value)
+
+    # --- allocation queues
+
+    def queue_created(self, queue: int, params: QueueParams, at: float) -> str:
+        value = {
+            "type": "autoalloc-queue-created",
+            "queue-id": queue,
+            "params": params_json(params),
+        }
+        return _line(at, value)
+
+    def queue_removed(self, queue: int, at: float) -> str:
+        return _line(at, {"type": "autoalloc-queue-removed", "queue-id": queue})
+
+    def allocation_queued(self, queue: int, allocation: str, nodes: int, at: float) -> str:
+        value = _allocation("queued", queue, allocation)
+        return _line(at, {**value, "worker-count": nodes})
+
+    def allocation_started(self, queue: int, allocation: str, at: float) -> str:
+        return _line(at, _allocation("started", queue, allocation))
+
+    def allocation_finished(self, queue: int, allocation: str, at: float) -> str:
+        return _line(at, _allocation("finished", queue, allocation))
+
+
+def _allocation(what: str, queue: int, allocation: str) -> dict[str, Any]:
+    kind = f"autoalloc-allocation-{what}"
+    return {"type": kind, "queue-id": queue, "allocation-id": allocation}
 
 
 def _line(at: float, event: dict[str, Any]) -> str:

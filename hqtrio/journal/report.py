@@ -18,6 +18,7 @@ from hqtrio.journal.ledger import Group
 from hqtrio.journal.levels import Clock, Level
 from hqtrio.journal.submits import PendingSubmit
 from hqtrio.messages.records import IdsUsed, Record, ServerStarted
+from hqtrio.model.allocation import QueueParams
 from hqtrio.model.job import JobHead, Ranges
 from hqtrio.model.load import NodeLoad
 from hqtrio.model.resources import Policy, Pool, Request, Variants
@@ -130,6 +131,21 @@ class Report:
         self.server_uid = uid
         self.servers += 1
         self.clock.place(at)
+
+    def queue_created(self, queue: int, params: QueueParams, at: float) -> None:
+        pass
+
+    def queue_removed(self, queue: int, at: float) -> None:
+        pass
+
+    def allocation_queued(self, queue: int, allocation: str, nodes: int, at: float) -> None:
+        pass
+
+    def allocation_started(self, queue: int, allocation: str, at: float) -> None:
+        pass
+
+    def allocation_finished(self, queue: int, allocation: str, at: float) -> None:
+        pass
 
     def server_stopped(self, at: float) -> None:
         for worker in list(self._connected):

@@ -22,6 +22,8 @@ class Told:
         self.turns: dict[int, int] = {}  # how often each worker was connected or lost
         self.loads: dict[int, float] = {}  # when each told last how busy its node is
         self.servers: dict[float, None] = {}  # when one started or stopped
+        self.allocations: dict[tuple[int, int], tuple[str, int]] = {}  # id and nodes
+        self._in_queues: dict[tuple[str, int, int], None] = {}
 
     def job(self, number: int) -> JobLedger:
         """The job; one that nobody has told of may be met in a journal that was pruned."""
@@ -29,6 +31,17 @@ class Told:
         if job is None:
             job = self.jobs[number] = JobLedger(JobHead(""))
         return job
+
+    def is_new_in_queue(self, what: str, queue: int, number: int) -> bool:
+        """Whether this is said for the first time of the allocation, or of the queue (0)."""
+        key = what, queue, number
+        is_new = not self._has_in_queue(key)
+        self._in_queues[key] = None
+        return is_new
+
+    def _has_in_queue(self, key: tuple[str, int, int]) -> bool:
+        before = self.before
+        return key in self._in_queues or (before is not None and before._has_in_queue(key))
 
     # --- what was said before
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from hqtrio.messages.allocations import QueueRequest, QueueResponse
 from hqtrio.model.job import ArraySpec, GraphSpec, JobHead, JobState, Submit
 from hqtrio.model.load import NodeLoad
 from hqtrio.model.resources import Claim, Variants
@@ -234,7 +235,7 @@ class PruneJournal(Value, frozen=True, tag=28):
     """Answered by Done when the journal holds only what live jobs need, or there is none."""
 
 
-AnyRequest = Request | DebugDump | StreamEvents | FlushJournal | PruneJournal
+AnyRequest = Request | DebugDump | StreamEvents | FlushJournal | PruneJournal | QueueRequest
 
 
 class Call(Value, frozen=True):
@@ -592,6 +593,7 @@ Response = (
     | StreamPart
     | StreamLive
     | StreamEnd
+    | QueueResponse
 )
 
 

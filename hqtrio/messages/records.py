@@ -6,8 +6,10 @@ A submit is a group of records that counts only with its SubmitCommitted.
 
 from __future__ import annotations
 
+from hqtrio.model.allocation import Cause, QueueParams, Rejection
 from hqtrio.model.job import ArraySpec, GraphSpec, JobHead, Ranges, Submit
 from hqtrio.model.load import NodeLoad
+from hqtrio.model.resources import Descriptor
 from hqtrio.model.value import Value
 from hqtrio.model.worker import LossReason, WorkerConfig
 
@@ -236,6 +238,156 @@ class VariantsChosen(Value, frozen=True, tag=25):
     tasks: tuple[tuple[int, int], ...]
 
 
+class QueueAdded(Value, frozen=True, tag=26):
+    queue: int
+    params: QueueParams
+    at: float
+
+
+class QueueEdited(Value, frozen=True, tag=27):
+    """Allocations that exist stay as they are."""
+
+    queue: int
+    params: QueueParams
+    at: float
+
+
+class QueueRemoved(Value, frozen=True, tag=28):
+    """Nobody sees it any more. Its allocations are still somebody's until they have ended."""
+
+    queue: int
+    at: float
+
+
+class QueuePaused(Value, frozen=True, tag=29):
+    """It submits nothing; `why` is empty if a user wanted it so."""
+
+    queue: int
+    why: str
+    at: float
+
+
+class QueueResumed(Value, frozen=True, tag=30):
+    """Its failures are forgotten."""
+
+    queue: int
+    at: float
+
+
+class ResourcesLearned(Value, frozen=True, tag=31):
+    """What the latest worker of the queue offers, as far as that is news."""
+
+    queue: int
+    descriptor: Descriptor
+
+
+class AllocationPlanned(Value, frozen=True, tag=32):
+    """From here on the manager may have a job of this name, made in this directory."""
+
+    queue: int
+    number: int  # per queue, from 1
+    nodes: int
+    time_limit_s: float
+    name: str
+    directory: str
+    at: float
+
+
+class AllocationQueued(Value, frozen=True, tag=33):
+    """The manager has it under this id; also one that was thought to have ended."""
+
+    queue: int
+    number: int
+    id: str
+    at: float
+
+
+class SubmissionFailed(Value, frozen=True, tag=34):
+    """The manager has no such job."""
+
+    queue: int
+    number: int
+    rejection: Rejection
+    words: str
+    at: float
+
+
+class AllocationStarted(Value, frozen=True, tag=35):
+    queue: int
+    number: int
+    at: float
+
+
+class AllocationEnded(Value, frozen=True, tag=36):
+    """`words` are the manager's own. `started_at` is None if it never ran; `node_s` is what it has
+    used in all, in seconds of one node. Said again, it is said more precisely."""
+
+    queue: int
+    number: int
+    cause: Cause
+    words: str
+    at: float
+    started_at: float | None = None
+    node_s: float = 0.0
+
+
+class AllocationCancelling(Value, frozen=True, tag=37):
+    """It is to end, and is cancelled until the manager says that it has."""
+
+    queue: int
+    number: int
+    at: float
+
+
+class WorkerJoined(Value, frozen=True, tag=38):
+    """This worker runs in that allocation."""
+
+    queue: int
+    number: int
+    worker: int
+    at: float
+
+
+class WorkerLeft(Value, frozen=True, tag=39):
+    queue: int
+    number: int
+    worker: int
+    reason: LossReason
+    at: float
+
+
+class QueuesUsed(Value, frozen=True, tag=40):
+    """Ids of queues up to this one have been used, also where nothing tells of them any more."""
+
+    queues: int
+
+
+class AllocationsForgotten(Value, frozen=True, tag=41):
+    """Of some allocations that have ended, with numbers up to this one, nothing else is told."""
+
+    queue: int
+    number: int
+    node_s: float  # that they have used together
+
+
+QueueRecord = (
+    QueueAdded
+    | QueueEdited
+    | QueueRemoved
+    | QueuePaused
+    | QueueResumed
+    | ResourcesLearned
+    | AllocationPlanned
+    | AllocationQueued
+    | SubmissionFailed
+    | AllocationStarted
+    | AllocationEnded
+    | AllocationCancelling
+    | WorkerJoined
+    | WorkerLeft
+    | QueuesUsed
+    | AllocationsForgotten
+)
 Record = (
     JobOpened
     | JobClosed
@@ -262,4 +414,5 @@ Record = (
     | InstancesRaised
     | WorkerTold
     | VariantsChosen
+    | QueueRecord
 )

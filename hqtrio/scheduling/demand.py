@@ -19,7 +19,7 @@ from hqtrio.scheduling.offers import Offer, Room, Way, WorkerType, lasts
 from hqtrio.scheduling.packing import Option, fill
 from hqtrio.scheduling.tables import Tables
 
-__all__ = ["Demand", "Load", "Waiting", "WorkerType", "lay_out", "no_demand", "plan", "waiting_in"]
+__all__ = ["Demand", "Load", "Waiting", "WorkerType", "lay_out", "plan", "waiting_in"]
 
 LEVELS_MAX: Final = 32  # priorities told apart; of more than that, low ones share a level
 LEVEL_WORTH: Final = 64.0  # of a task against one of the level below, where both count
@@ -52,11 +52,6 @@ class Load(NamedTuple):
     type: int
     workers: int
     starts: tuple[tuple[Variants, int, int], ...]
-
-
-def no_demand(types: Sequence[WorkerType]) -> Demand:
-    """The answer when there is none."""
-    return Demand((0,) * len(types))
 
 
 def plan(waiting: Sequence[Waiting], types: Sequence[WorkerType]) -> Demand:

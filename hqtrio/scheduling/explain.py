@@ -51,6 +51,16 @@ def explain(workers: Mapping[int, Mirror], variants: Variants, after: int, now: 
     return Fits(tuple(rows), len(shown) < len(wanted))
 
 
+def could_run(mirror: Mirror, variants: Variants, now: float) -> bool:
+    """Whether the worker could ever run this, perhaps with others that are not there yet."""
+    sizes = {pool.resource: pool.size for pool in mirror.shape.descriptor.pools}
+    remaining_s = None if mirror.deadline_at == inf else max(0.0, mirror.deadline_at - now)
+    return any(
+        all(one.holds for one in _conditions(request, sizes, remaining_s, request.nodes))
+        for request in variants
+    )
+
+
 def _conditions(
     request: Request, sizes: Mapping[str, int], remaining_s: float | None, group_size: int
 ) -> Iterator[Condition]:

@@ -55,7 +55,7 @@ from hqtrio.scheduling import shipping
 from hqtrio.scheduling.absence import NO_GRACE, Absences, Absent, Grace, rebuild, take_place
 from hqtrio.scheduling.admission import check_load, fault_in
 from hqtrio.scheduling.check import check
-from hqtrio.scheduling.demand import Demand, WorkerType, no_demand, plan, waiting_in
+from hqtrio.scheduling.demand import Demand, WorkerType, plan, waiting_in
 from hqtrio.scheduling.events import (
     CloseLink,
     Effect,
@@ -68,7 +68,7 @@ from hqtrio.scheduling.events import (
     ToLink,
     WorkerSaid,
 )
-from hqtrio.scheduling.explain import Fits, explain
+from hqtrio.scheduling.explain import Fits, could_run, explain
 from hqtrio.scheduling.holds import Hold
 from hqtrio.scheduling.mirror import Mirror, Unit
 from hqtrio.scheduling.ready import Spans
@@ -150,6 +150,7 @@ class Scheduling:
         self._round_ran_at = -inf
         self._round_at = -inf  # when the last round looked at the workers
         self._rounds = 0
+        self._useless: set[int] = set()  # workers that could do nothing when last asked
 
     # --- events
 
@@ -668,17 +669,35 @@ class Scheduling:
         """Where tasks with these variants could ever run, a page of workers above `after`."""
         return explain(self._tables.workers, variants, after, now.monotonic)
 
-    def demand(self, types: Sequence[WorkerType], now: Now) -> Demand:
+    def dismiss_useless(
+        self, workers: Iterable[int], waiting: Sequence[Variants], now: Now
+    ) -> None:
+        """Stop those of the workers that have nothing to do, now and when last asked, and could
+        run nothing of what waits. Where nothing waits, all have their idle timeout."""
+        idle = set()
+        if waiting and not self._tables.dirty:
+            for worker in workers:
+                mirror = self._tables.workers.get(worker)
+                if mirror is None or not mirror.is_idle or mirror.stopping is not None:
+                    continue
+                if not any(could_run(mirror, variants, now.monotonic) for variants in waiting):
+                    idle.add(worker)
+                    if worker in self._useless:
+                        self._stop(mirror, LossReason.IDLE_TIMEOUT, now.monotonic)
+        self._useless = idle
+
+    def demand(self, types: Sequence[WorkerType], now: Now) -> Demand | None:
         """How many workers of each type would have work that nobody here can start now.
 
-        What can start here starts first; the next `end_batch` sends it.
+        None if that cannot be told yet. What can start here starts first; the next `end_batch`
+        sends it.
         """
         for _ in range(DEMAND_ROUNDS):
             if not self._tables.dirty:
                 break
             self._run_round(now.monotonic)
         if self._tables.dirty:
-            return no_demand(types)  # it cannot be told yet
+            return None
         return plan(waiting_in(self._tables), types)
 
     def statistics(self) -> Statistics:

@@ -6,6 +6,22 @@ import json
 
 import pytest
 
+from hqtrio.messages.allocations import (
+    AddQueue,
+    AllocationRow,
+    AllocationRows,
+    AllocationState,
+    EditQueue,
+    ListAllocations,
+    ListQueues,
+    PauseQueue,
+    QueueAnswer,
+    QueueRow,
+    QueueRows,
+    RemoveQueue,
+    ResumeQueue,
+    TryQueue,
+)
 from hqtrio.messages.client import (
     ArrayPart,
     CancelJobs,
@@ -45,6 +61,7 @@ from hqtrio.messages.client import (
     WorkerRow,
     WorkerRows,
 )
+from hqtrio.model.allocation import Manager, QueueParams
 from hqtrio.model.resources import CPUS, ONE_CPU, Descriptor, single_pool
 from hqtrio.model.task import Stdio, TaskBody, TaskSettings, TaskState
 from hqtrio.model.worker import WorkerConfig
@@ -75,6 +92,14 @@ COMMANDS = {
     "job forget 1": NEITHER,
     "job close 1": NEITHER,
     "job wait 1": NEITHER,
+    "alloc list": JSON_ONLY,
+    "alloc info 1": JSON_ONLY,
+    "alloc add slurm -t 1h": NEITHER,
+    "alloc dry-run pbs -t 1h": NEITHER,
+    "alloc edit 1 --backlog 2": NEITHER,
+    "alloc pause 1": NEITHER,
+    "alloc resume 1": NEITHER,
+    "alloc remove 1": NEITHER,
     "worker address 1": RAW,
     "job progress 1": RAW,
     "doc": RAW,
@@ -84,7 +109,7 @@ COMMANDS = {
 
 @pytest.fixture
 def everything(server):
-    """A server that has one worker and one finished job."""
+    """A server that has one worker, one finished job and one allocation."""
     job = JobRow(1, "j", Counts(finished=1), False, None, True)
     body = TaskBody((b"x",), (), "/", Stdio(None), Stdio(None), "/")
     part = ArrayPart(body, ((0, 1, 1),), ONE_CPU, TaskSettings())
@@ -104,6 +129,12 @@ def everything(server):
         WatchWorkers: WorkerNotice(1),
         ForgetJobs: Forgotten(1, 0),
         **dict.fromkeys((SubmitJob, OpenJob), Submitted(1)),
+        AddQueue: QueueAnswer(1),
+        ListQueues: QueueRows((QueueRow(1, QueueParams(Manager.SLURM, 3600.0)),)),
+        ListAllocations: AllocationRows(
+            (AllocationRow(1, 1, "7", AllocationState.QUEUED, 1, "/w", 0.0),)
+        ),
+        **dict.fromkeys((EditQueue, PauseQueue, RemoveQueue, ResumeQueue, TryQueue), Done()),
         **dict.fromkeys((StopServer, DebugDump), Done()),
         **dict.fromkeys((CancelJobs, CloseJobs, StopWorkers), fine),
     }

@@ -297,7 +297,7 @@ def test_each_kind_of_mistake_is_told_with_its_place(keys, message):
         ),
         (
             "a: 1\n---\nb: 2\n",
-            "job.yaml:2:1: Deserialization error: a job file holds one document, not several",
+            "job.yaml:2:1: Deserialization error: a file holds one document, not several",
         ),
         (
             "a: [x\nb: y\n",

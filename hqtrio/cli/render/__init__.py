@@ -8,6 +8,7 @@ from typing import Protocol, TextIO
 from hqtrio.cli.render.plan import JobPlan
 from hqtrio.cli.render.reports import JobReport, TaskIds, TaskWriter
 from hqtrio.client.views import Task
+from hqtrio.messages.allocations import AllocationRow, QueueRow
 from hqtrio.messages.client import JobRow, ServerDetails, TaskExplained, WorkerRow
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import Descriptor
@@ -58,6 +59,10 @@ class Renderer(Protocol):
     def plan(self, plan: JobPlan) -> None: ...
 
     def stream_summary(self, directory: str, summary: Summary) -> None: ...
+
+    def queues(self, rows: Sequence[QueueRow]) -> None: ...
+
+    def allocations(self, queue: QueueRow | None, rows: Sequence[AllocationRow]) -> None: ...
 
     def raw(self) -> None:
         """Take note that the command writes its data by itself."""

@@ -18,6 +18,7 @@ from hqtrio.cli.render.json_values import (
     worker_json,
 )
 from hqtrio.cli.render.plan import JobPlan, plan_json
+from hqtrio.cli.render.queue_table import allocation_json, by_id, queue_json
 from hqtrio.cli.render.reports import JobReport, TaskIds
 from hqtrio.cli.render.wording import (
     JOB_STATES,
@@ -25,6 +26,7 @@ from hqtrio.cli.render.wording import (
 )
 from hqtrio.client.views import Task
 from hqtrio.ids import IdArray
+from hqtrio.messages.allocations import AllocationRow, QueueRow
 from hqtrio.messages.client import (
     ArrayPart,
     JobDetails,
@@ -164,6 +166,12 @@ class JsonRenderer:
 
     def plan(self, plan: JobPlan) -> None:
         self._print(plan_json(plan))
+
+    def queues(self, rows: Sequence[QueueRow]) -> None:
+        self._print([queue_json(row) for row in rows])
+
+    def allocations(self, queue: QueueRow | None, rows: Sequence[AllocationRow]) -> None:
+        self._print([allocation_json(row) for row in by_id(rows)])
 
     def raw(self) -> None:
         self._printed = True

@@ -9,6 +9,7 @@ from hqtrio.cli.render.plan import JobPlan
 from hqtrio.cli.render.reports import JobReport, TaskIds
 from hqtrio.cli.render.wording import JOB_STATES, worker_state
 from hqtrio.client.views import Task
+from hqtrio.messages.allocations import AllocationRow, QueueRow
 from hqtrio.messages.client import JobRow, ServerDetails, TaskExplained, WorkerRow
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import Descriptor
@@ -87,6 +88,12 @@ class QuietRenderer:
         pass
 
     def plan(self, plan: JobPlan) -> None:
+        pass
+
+    def queues(self, rows: Sequence[QueueRow]) -> None:
+        pass
+
+    def allocations(self, queue: QueueRow | None, rows: Sequence[AllocationRow]) -> None:
         pass
 
     def raw(self) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Collection, Mapping, Sequence
 from typing import Final, TextIO
 
-from hqtrio.cli.render import explain_table, frame, job_table, task_table, worker_table
+from hqtrio.cli.render import (
+    explain_table,
+    frame,
+    job_table,
+    queue_table,
+    task_table,
+    worker_table,
+)
 from hqtrio.cli.render.frame import Cell
 from hqtrio.cli.render.plan import HEADER, JobPlan, plan_rows
 from hqtrio.cli.render.quiet import SUMMARY_ORDER
@@ -13,6 +20,7 @@ from hqtrio.cli.render.reports import JobReport, TaskIds
 from hqtrio.cli.render.wording import JOB_STATES, date, pool_kind, summary, total
 from hqtrio.client.views import Task
 from hqtrio.ids import format_ids
+from hqtrio.messages.allocations import AllocationRow, QueueRow
 from hqtrio.messages.client import JobDetails, JobRow, ServerDetails, TaskExplained, WorkerRow
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import Descriptor
@@ -184,6 +192,15 @@ class TableRenderer:
         name = f"Job `{plan.name}`" if plan.name else "The job"
         plural = "s" if plan.tasks != 1 else ""
         self._out.write(f"{name} has {plan.tasks} task{plural}, at most {plan.depth} in a row.\n")
+
+    def queues(self, rows: Sequence[QueueRow]) -> None:
+        self._horizontal(queue_table.QUEUE_COLUMNS, [queue_table.queue_line(row) for row in rows])
+
+    def allocations(self, queue: QueueRow | None, rows: Sequence[AllocationRow]) -> None:
+        lines = [queue_table.allocation_line(row) for row in queue_table.by_id(rows)]
+        self._horizontal(queue_table.ALLOCATION_COLUMNS, lines)
+        if queue is not None:
+            self._out.write(queue_table.budget(queue))
 
     def raw(self) -> None:
         pass

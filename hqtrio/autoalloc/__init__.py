@@ -1,0 +1,1 @@
+"""Machine 4: allocation queues, and what they say to batch managers; text in, text out."""
