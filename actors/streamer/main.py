@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import socket
 
@@ -22,5 +23,7 @@ def main(listener_fd: int, lifeline_fd: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     close_strangers(listener_fd, lifeline_fd)
     os.chdir("/")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two pipes for each running task
     gc.disable()
     Streamer(socket.socket(fileno=listener_fd), lifeline_fd).serve()

@@ -26,7 +26,7 @@ from hqtrio.streams.format import BEGIN, CHANNELS, DATA, END
 READ_BYTES = 1 << 20
 _PIPE_BYTES = 1 << 16  # as the system makes them
 _WIDE_BYTES = 1 << 20  # for a task that fills its pipe
-_F_SETPIPE_SZ = 1031
+_F_SETPIPE_SZ, _F_GETPIPE_SZ = 1031, 1032
 _FDS_MAX = 16
 _LAST_S = 5.0  # launchers that kill what is left get so long when the worker is gone
 _IN = select.POLLIN
@@ -35,7 +35,7 @@ _IN = select.POLLIN
 class Execution:
     """One execution's stream, until all of it is written. `open` are the channels to come."""
 
-    __slots__ = ("failed", "file", "instance", "launcher", "number", "open", "task")
+    __slots__ = ("file", "instance", "launcher", "number", "open", "task")
 
     def __init__(
         self, launcher: Launcher, number: int, file: StreamFile, task: int, instance: int
@@ -43,7 +43,6 @@ class Execution:
         self.launcher, self.number, self.file = launcher, number, file
         self.task, self.instance = task, instance
         self.open: dict[int, int] = {}  # channel -> fd
-        self.failed = False
 
 
 class Launcher:
@@ -149,6 +148,10 @@ class Streamer:
         mask: int,
     ) -> None:
         channels = [channel for channel in CHANNELS if mask >> channel & 1]
+        if len(launcher.fds) < len(channels):  # the system has kept those that have no room here
+            self._drop_strays(launcher)
+            self._say(launcher, number, "the streamer has too many open files")
+            return
         fds = [launcher.fds.popleft() for _ in channels]
         file = self._files.get((directory, server_uid))
         if file is None:
@@ -173,7 +176,8 @@ class Streamer:
         """Its tasks are dead, or are about to be: nobody waits for the ends of their streams."""
         for execution in list(launcher.executions.values()):
             for channel, fd in list(execution.open.items()):
-                self._read(fd)
+                if channel in execution.open:  # a failure to write closes the others as well
+                    self._read(fd)
                 if channel in execution.open:
                     self._forget_pipe(execution, channel)
             self._leave(execution)
@@ -181,12 +185,18 @@ class Streamer:
         self._poller.unregister(fd)
         del self._launchers[fd]
         launcher.sock.close()
-        for stray in launcher.fds:
-            os.close(stray)
+        self._drop_strays(launcher)
+
+    def _drop_strays(self, launcher: Launcher) -> None:
+        while launcher.fds:
+            os.close(launcher.fds.popleft())
 
     def _answer(self, execution: Execution, words: str) -> None:
+        self._say(execution.launcher, execution.number, words)
+
+    def _say(self, launcher: Launcher, number: int, words: str) -> None:
         try:
-            execution.launcher.sock.sendall(frame((execution.number, words)))
+            launcher.sock.sendall(frame((number, words)))
         except OSError:
             pass  # the launcher is gone, which is seen when its socket is read
 
@@ -260,7 +270,7 @@ class Streamer:
 def _widen(fd: int) -> None:
     """The task fills its pipe: a larger one wakes it less often."""
     try:
-        if fcntl.fcntl(fd, 1032) < _WIDE_BYTES:  # F_GETPIPE_SZ
+        if fcntl.fcntl(fd, _F_GETPIPE_SZ) < _WIDE_BYTES:
             fcntl.fcntl(fd, _F_SETPIPE_SZ, _WIDE_BYTES)
     except OSError:
         pass  # this user has as many large pipes as are allowed

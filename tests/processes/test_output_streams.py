@@ -357,3 +357,21 @@ def test_run_streams_without_a_server(cluster):
     cluster.run("run", "--stream", "mylog", "--array", "1-3", "--", "bash", "-c", BOTH)
 
     assert log(cluster, "mylog", "cat", "1", "stdout").stdout == "out 1\nout 2\nout 3\n"
+
+
+def test_a_streamer_that_hangs_stops_neither_the_worker_nor_a_cancel(cluster):
+    cluster.start_server()
+    worker = cluster.start_worker("--cpus", "2")
+    cluster.run("submit", "--stream", "mylog", "--wait", "--", "echo", "one")
+    (streamer,) = streamers() & children(worker.pid)
+    os.kill(streamer, signal.SIGSTOP)
+    try:
+        job = cluster.submit("--stream", "mylog", "--", "head", "-c", "1000000", "/dev/zero")
+        cluster.wait_counts(job, running=1)
+        cluster.run("submit", "--wait", "--", "echo", "plain")
+        cluster.run("job", "cancel", str(job))
+        cluster.run("submit", "--wait", "--cpus", "2", "--", "echo", "both cpus are free again")
+    finally:
+        os.kill(streamer, signal.SIGCONT)
+    cluster.run("submit", "--stream", "mylog", "--wait", "--", "echo", "again")
+    assert log(cluster, "mylog", "cat", "5", "stdout").stdout == "again\n"

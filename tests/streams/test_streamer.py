@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import stat
 
 import pytest
@@ -175,3 +177,54 @@ def test_what_is_behind_a_damaged_head_is_not_read(streamer, caplog):
     assert output(files, 1) == b"one"
     assert output(files, 2) == b""
     assert f"{path.name}` is damaged at offset" in caplog.text
+
+
+def test_a_write_that_fails_fails_the_task_and_leaves_whole_frames_only(streamer):
+    streamer.say(1, b"a" * 1000)
+    resource.prlimit(streamer.process.pid, resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    number, pipes = streamer.open(2, mask=1)
+    os.write(pipes[0], b"b" * 30_000)
+
+    ((failed, why),) = streamer.hear()
+    assert failed == number
+    assert why.startswith("writing `") and why.endswith("File too large (os error 27)")
+    with pytest.raises(BrokenPipeError):
+        os.write(pipes[0], b"nobody reads this")
+    os.close(pipes[0])
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(streamer.process.pid, resource.RLIMIT_FSIZE, unlimited)
+    streamer.say(3, b"c" * 30_000)
+
+    files = streamer.files()
+    assert len(files) == 1
+    assert [output(files, task) for task in (1, 3)] == [b"a" * 1000, b"c" * 30_000]
+
+
+def test_without_descriptors_tasks_fail_and_the_streamer_goes_on(streamer):
+    streamer.say(1, b"one")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.prlimit(streamer.process.pid, resource.RLIMIT_NOFILE, (3, hard))
+    number, pipes = streamer.open(2, mask=1)
+
+    assert streamer.hear() == [(number, "the streamer has too many open files")]
+    os.close(pipes[0])
+    resource.prlimit(streamer.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
+    streamer.say(3, b"three")
+
+
+def test_g5_5_while_nothing_is_read_the_pipe_fills_and_the_task_waits(streamer):
+    streamer.say(1, b"connected")
+    streamer.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, streamer.process.pid, os.WSTOPPED)
+    number, pipes = streamer.open(2, mask=1)
+    os.set_blocking(pipes[0], False)
+    written = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            written += os.write(pipes[0], b"x" * 4096)
+
+    streamer.process.send_signal(signal.SIGCONT)
+    os.close(pipes[0])
+
+    assert streamer.hear() == [(number, "")]
+    assert streamer.files().index.find(1, 2).sizes[0] == written == 65536
