@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import socket
 import subprocess
 import sys
 import termios
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from actors.launcher.streams import Streams
@@ -22,15 +23,17 @@ PATIENCE_S = 60.0
 class StreamerChild:
     """Listens in `home`; what is streamed to `log` there can be read."""
 
-    def __init__(self, home: Path, *, flush_after_s: float = 1e6) -> None:
+    def __init__(self, home: Path, *, flush_after_s: float = 1e6, idle_s: float = 1e6) -> None:
         self.log, self._path = home / "log", str(home / "socket")
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(self._path)
         listener.listen()
         ends, self.lifeline = os.pipe()
         code = (
-            f"import sys; sys.path.append({str(ROOT)!r}); from actors.streamer import files, main; "
-            f"files.FLUSH_AFTER_S = {flush_after_s}; main.main({listener.fileno()}, {ends})"
+            f"import sys; sys.path.append({str(ROOT)!r}); "
+            "from actors.streamer import files, main, streamer; "
+            f"files.FLUSH_AFTER_S, streamer.IDLE_S = {flush_after_s}, {idle_s}; "
+            f"main.main({listener.fileno()}, {ends})"
         )
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", code], pass_fds=(listener.fileno(), ends)
@@ -72,9 +75,19 @@ class StreamerChild:
         return self.process.wait(PATIENCE_S)
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Ask again and again what only the child knows."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.005)
+
+
 def drained(fd: int) -> bool:
     """Whether nothing that was written into the pipe is left in it, now or soon."""
-    while select.select([], [fd], [], PATIENCE_S)[1]:
-        if not int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4), sys.byteorder):
-            return True
-    return False
+
+    def is_empty() -> bool:
+        return not int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4), sys.byteorder)
+
+    wait_until(is_empty)
+    return True

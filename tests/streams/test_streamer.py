@@ -8,7 +8,7 @@ import signal
 import stat
 
 import pytest
-from streamer_child import StreamerChild, drained
+from streamer_child import StreamerChild, drained, wait_until
 
 from actors.launcher.streams import DIED
 from hqtrio.errors import InputError
@@ -57,11 +57,24 @@ def test_what_waits_in_memory_is_written_after_a_while(tmp_path):
     streamer = StreamerChild(tmp_path, flush_after_s=0.0)
     _, pipes = streamer.open(1, mask=1)
     os.write(pipes[0], b"few")
-    while not streamer.log.is_dir() or not any(
-        b"few" in path.read_bytes() for path in streamer.log.iterdir()
-    ):
-        pass
+    wait_until(lambda: any(b"few" in path.read_bytes() for path in streamer.log.glob("*")))
     os.close(pipes[0])
+    streamer.end()
+
+
+def test_b44_a_file_that_nobody_streams_to_is_closed_and_used_again(tmp_path):
+    streamer = StreamerChild(tmp_path, idle_s=0.0)
+    streamer.say(1, b"one")
+    (path,) = streamer.log.iterdir()
+    fds = f"/proc/{streamer.process.pid}/fd"
+    wait_until(
+        lambda: not any(os.path.realpath(f"{fds}/{fd}") == str(path) for fd in os.listdir(fds))
+    )
+
+    streamer.say(2, b"two")
+
+    assert list(streamer.log.iterdir()) == [path]
+    assert [output(streamer.files(), task) for task in (1, 2)] == [b"one", b"two"]
     streamer.end()
 
 
