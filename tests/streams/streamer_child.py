@@ -83,11 +83,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def drained(fd: int) -> bool:
-    """Whether nothing that was written into the pipe is left in it, now or soon."""
+def wait_drained(fd: int) -> None:
+    """Nothing that was written into the pipe is left in it."""
 
     def is_empty() -> bool:
         return not int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4), sys.byteorder)
 
     wait_until(is_empty)
-    return True

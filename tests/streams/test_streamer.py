@@ -8,7 +8,7 @@ import signal
 import stat
 
 import pytest
-from streamer_child import StreamerChild, drained, wait_until
+from streamer_child import StreamerChild, wait_drained, wait_until
 
 from actors.launcher.streams import DIED
 from hqtrio.errors import InputError
@@ -47,7 +47,7 @@ def test_b42_a_stream_has_ended_when_both_channels_have(streamer):
 def test_s5_07_a_few_bytes_of_a_running_task_are_not_visible_yet(streamer):
     _, pipes = streamer.open(1, mask=1)
     os.write(pipes[0], b"few")
-    assert drained(pipes[0])
+    wait_drained(pipes[0])
 
     assert streamer.files().index.jobs() == []
     os.close(pipes[0])
@@ -93,7 +93,7 @@ def test_what_was_received_outlives_the_worker(streamer):
 def test_a_stream_that_is_cut_has_what_was_received(streamer):
     number, pipes = streamer.open(1, mask=1)
     os.write(pipes[0], b"Start\n")
-    assert drained(pipes[0])
+    wait_drained(pipes[0])
     streamer.streams.cut(number)
     streamer.say(2, b"")
 
@@ -117,7 +117,7 @@ def test_only_the_last_instance_counts_in_whatever_order_they_come(streamer):
 def test_a_killed_streamer_is_told_of_every_open_stream(streamer):
     number, pipes = streamer.open(1, mask=1)
     os.write(pipes[0], b"x")
-    assert drained(pipes[0])
+    wait_drained(pipes[0])
     streamer.process.kill()
 
     assert streamer.hear() == [(number, DIED)]
