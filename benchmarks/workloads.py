@@ -22,6 +22,8 @@ ARRAY_UNJOURNALED: Final = "array, --journal none"
 GRAPH_JOURNALED: Final = "graph, journal on disk"
 GRAPH_UNJOURNALED: Final = "graph, --journal none"
 COMPACTION: Final = "hqtrio journal prune"
+STREAMED: Final = "hqtrio --stream"
+PLAIN_FILES: Final = "hqtrio, a file per task"
 # The scheduling machine among pretended workers:
 KINDS: Final = ("3 s tasks", "20 s tasks")
 ROUNDS: Final = ("median round", "worst round")
@@ -217,6 +219,27 @@ ALL: Final = (
         tasks=1_000_000,
         quick_tasks=50_000,
         budgets=(Budget(HQTRIO, 5),),
+        on_disk=True,
+    ),
+    Workload(
+        "stream_small",
+        "tasks that print 10 KB each, streamed and into files of their own",
+        "tasks/s",
+        tasks=10_000,
+        quick_tasks=1000,
+        more_is_better=True,
+        budgets=(Budget(STREAMED, 1.0, against=PLAIN_FILES),),
+        on_disk=True,
+    ),
+    Workload(
+        "stream_large",
+        "one task that prints 1 GiB, streamed and into a file",
+        "MiB/s",
+        tasks=1024,
+        quick_tasks=256,
+        more_is_better=True,
+        counted="MiB",
+        budgets=(Budget(STREAMED, 1.0, against=PLAIN_FILES),),
         on_disk=True,
     ),
     Workload(

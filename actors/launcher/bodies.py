@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     Output = tuple[Template, bool]  # path, whether to remove it when the task finished
     Pairs = tuple[tuple[bytes, bytes], ...]
     OpenPairs = tuple[tuple[bytes, bytes | Template], ...]
+    # Socket of the streamer, directory, server's UID, worker, mask of channels.
+    Stream = tuple[str, str, str, int, int]
 
 TASK_ID, INSTANCE_ID, CWD = range(3)  # the numbers in templates; others are a task's own values
 
@@ -95,6 +97,7 @@ class Body:
         "stderr",
         "stdin",
         "stdout",
+        "stream",
         "task_dir_root",
     )
 
@@ -109,6 +112,7 @@ class Body:
         stdin: bytes | Template,
         task_dir_root: str,
         script: bytes,
+        stream: Stream | None = None,
     ) -> None:
         self.args = tuple(arg if isinstance(arg, bytes) else b"" for arg in args)
         self.env = {name: v if isinstance(v, bytes) else b"" for name, v in env}
@@ -122,6 +126,7 @@ class Body:
         self.open_stdin = Text(stdin) if not isinstance(stdin, bytes) else None
         self.task_dir_root = encode(task_dir_root)
         self.script = script
+        self.stream = stream
         # Where every task uses the same directories, the first one makes them for all.
         self.directories_fixed = bool(self.cwd.fixed) and all(
             pattern.one_directory for pattern in (self.stdout, self.stderr) if pattern

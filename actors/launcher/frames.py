@@ -25,7 +25,9 @@ SOCKET_FD = 3  # where a launcher finds its end
 READ_BYTES = 1 << 18
 _LENGTH_BYTES = 4
 
-BODY = "body"  # key, args, env, submit_dir, cwd, stdout, stderr, stdin, task_dir_root, script
+BODY = (
+    "body"  # key, args, env, submit_dir, cwd, stdout, stderr, stdin, task_dir_root, script, stream
+)
 DROP = "drop"  # key
 OPEN = "open"  # lane, env, user_wins, prefix, task_dir_root, files as (variable, name, content)
 CLOSE = "close"  # lane

@@ -7,7 +7,6 @@ everything else waits a few milliseconds for company.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import sys
 import time
@@ -17,14 +16,23 @@ from actors.launcher.bodies import Body
 from actors.launcher.files import read_error_text, remove_tree
 from actors.launcher.frames import Frames, frame
 from actors.launcher.lanes import Lane
-from actors.launcher.processes import Hunt, Process, families, kill_descendants, own_peak_kib
+from actors.launcher.processes import (
+    Hunt,
+    Process,
+    families,
+    kill_descendants,
+    own_peak_kib,
+    signal_session,
+)
 from actors.launcher.starts import ERROR_FILE, Refusal, Started, Starter
+from actors.launcher.streams import Streams
+from actors.launcher.waiting import Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from actors.launcher.bodies import OpenPairs, Output, Pairs, Template
+    from actors.launcher.bodies import OpenPairs, Output, Pairs, Stream, Template
     from actors.launcher.lanes import Files
 
 _COMPANY_S = 0.005
@@ -41,9 +49,22 @@ _NEVER = float("inf")
 
 
 class Run:
-    """One execution that has not been reaped."""
+    """One execution that is not over: its process lives, or its stream is not written yet.
 
-    __slots__ = ("family", "instance", "lane", "started", "started_at", "task")
+    `ending` is what is told of it, once its process was reaped.
+    """
+
+    __slots__ = (
+        "ending",
+        "failure",
+        "family",
+        "instance",
+        "lane",
+        "started",
+        "started_at",
+        "stream",
+        "task",
+    )
 
     def __init__(
         self, task: int, instance: int, lane: Lane, started_at: float, started: Started
@@ -51,6 +72,9 @@ class Run:
         self.task, self.instance, self.lane = task, instance, lane
         self.started_at, self.started = started_at, started
         self.family: list[Process] = []
+        self.stream = started.stream  # 0: nothing is streamed, or everything is written
+        self.failure = ""
+        self.ending: tuple[float, int, float, int, str] | None = None
 
 
 class Launcher:
@@ -58,11 +82,13 @@ class Launcher:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._starter = Starter()
+        self._streams = Streams()
+        self._starter = Starter(self._streams)
         self._bodies: dict[int, Body] = {}
         self._lanes: dict[int, Lane] = {}
         self._running: dict[int, Run] = {}  # by pid
-        self._pids: dict[int, int] = {}  # of running tasks
+        self._tasks: dict[int, Run] = {}
+        self._streaming: dict[int, Run] = {}  # by the number of the stream
         self._waiting: dict[int, list[Lane]] = {}  # for the end of a task's earlier instance
         # Tasks that ended after a signal of ours: a kill may still be ordered for what they left.
         self._signalled: dict[int, Run] = {}
@@ -92,7 +118,10 @@ class Launcher:
         wake, wake_up = _pipe()
         signal.set_wakeup_fd(wake_up, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _wake)  # only the byte in the pipe matters
-        wait = _waiter(wake, self._fd)
+        waiter = Waiter()
+        waiter.add(wake)
+        waiter.add(self._fd)
+        self._streams.watch(waiter)
         received = Frames()
         dead = False  # somebody may be
         try:
@@ -100,10 +129,12 @@ class Launcher:
             while True:
                 at = 0.0 if dead else min(self._send_at, self._hunt_at)
                 wait_s = -1 if at == _NEVER else max(0.0, at - time.monotonic())
-                for fd, _ in wait(wait_s):
+                for fd, _ in waiter.wait(wait_s):
                     if fd == wake:
                         os.read(wake, 4096)  # before reaping: a later child writes again
                         dead = True
+                    elif fd != self._fd:
+                        self._hear_streams()
                     else:
                         data = os.read(self._fd, frames.READ_BYTES)
                         if not data:
@@ -144,9 +175,10 @@ class Launcher:
         stdin: bytes | Template,
         task_dir_root: str,
         script: bytes,
+        stream: Stream | None,
     ) -> None:
         self._bodies[key] = Body(
-            args, env, submit_dir, cwd, stdout, stderr, stdin, task_dir_root, script
+            args, env, submit_dir, cwd, stdout, stderr, stdin, task_dir_root, script, stream
         )
 
     def _drop_body(self, key: int) -> None:
@@ -200,21 +232,29 @@ class Launcher:
         self._send_at = 0.0
 
     def _signal(self, number: int, tasks: Iterable[int]) -> None:
-        signalled = [(task, pid) for task in tasks if (pid := self._pids.get(task))]
+        signalled = [run for task in tasks if (run := self._tasks.get(task))]
         # Who belongs to a task has to be known before the signal: a parent that obeys it leaves
         # children that may have nothing in common with the task any more.
-        of_task = families([pid for _, pid in signalled])
-        for task, pid in signalled:
-            run = self._signalled[task] = self._running[pid]
-            run.family = of_task[pid]
-            _signal_group(pid, number)
+        of_task = families([run.started.pid for run in signalled if run.ending is None])
+        for run in signalled:
+            self._signalled[run.task] = run
+            if run.ending is None:
+                run.family = of_task[run.started.pid]
+                _signal_group(run.started.pid, number)
+            else:
+                # The number may be another process's by now. Those of its session that hold the
+                # stream open and are ours can be told apart.
+                signal_session(run.started.pid, number)
 
     def _kill(self, tasks: Iterable[int]) -> None:
         now = time.monotonic()
         for task in tasks:
             # A run that was not signalled is a later one under the same number, and not meant.
             if run := self._signalled.get(task):
-                _signal_group(run.started.pid, signal.SIGKILL)
+                if run.ending is None:
+                    _signal_group(run.started.pid, signal.SIGKILL)
+                if run.stream:
+                    self._cut(run)
             elif task in self._ended_signalled:
                 run = self._ended_signalled.pop(task)
             else:
@@ -229,7 +269,7 @@ class Launcher:
         queue = lane.queue
         while queue and not lane.pid:
             body, task, instance, entry, token, given = queue[0]
-            if task in self._pids:
+            if task in self._tasks:
                 self._waiting.setdefault(task, []).append(lane)
                 return
             queue.popleft()
@@ -245,8 +285,10 @@ class Launcher:
                 self._refuse(task, lane.number, Refusal(False, why))
                 continue
             now = time.monotonic()
-            pid = lane.pid = self._pids[task] = started.pid
-            self._running[pid] = Run(task, instance, lane, now, started)
+            pid = lane.pid = started.pid
+            run = self._running[pid] = self._tasks[task] = Run(task, instance, lane, now, started)
+            if run.stream:
+                self._streaming[run.stream] = run
             self._started[task] = (task, lane.number, pid, now)
             self._send_within(now, len(queue))
 
@@ -275,18 +317,30 @@ class Launcher:
         return True
 
     def _end(self, run: Run, status: int, cpu_s: float, peak_kib: int) -> None:
+        """The process is gone; the execution is over if nothing of its output is on the way."""
         now = time.monotonic()
-        task, lane, started = run.task, run.lane, run.started
-        del self._pids[task]
-        lane.pid = 0
-        error = ""
+        started, error = run.started, ""
         if started.task_dir:
             if status:
                 error = read_error_text(started.task_dir + b"/" + ERROR_FILE)
             remove_tree(started.task_dir)
+        run.ending = now, status, cpu_s, peak_kib, error
+        if not run.stream:
+            self._settle(run)
+
+    def _settle(self, run: Run) -> None:
+        """Tell the end, and let the lane go on."""
+        assert run.ending is not None
+        now = time.monotonic()
+        ended_at, status, cpu_s, peak_kib, error = run.ending
+        if run.failure:
+            status, error = status if status > 0 else 1, run.failure
+        task, lane, started = run.task, run.lane, run.started
         if not status:
             for path in started.removable:
                 _unlink(path)
+        del self._tasks[task]
+        lane.pid = 0
         if self._signalled.pop(task, None):
             self._ended_signalled[task] = run
             if len(self._ended_signalled) > _SIGNALLED_MAX:
@@ -298,7 +352,7 @@ class Launcher:
                 lane.number,
                 started.pid,
                 run.started_at,
-                now,
+                ended_at,
                 status,
                 cpu_s,
                 peak_kib,
@@ -325,6 +379,38 @@ class Launcher:
         else:
             self._hunt = Hunt()
             self._hunt_at = _NEVER
+
+    # --- streams
+
+    def _hear_streams(self) -> None:
+        """Of some streams everything is written, or something never will be."""
+        for number, failure in self._streams.hear():
+            run = self._streaming.pop(number, None)
+            if run is None:
+                continue  # it was cut, or its process could not be made
+            run.stream = 0
+            if failure:
+                self._break(run, failure)
+            if run.ending is not None:
+                self._settle(run)
+
+    def _break(self, run: Run, failure: str) -> None:
+        """What the task prints is lost, so that it cannot succeed any more, and is killed."""
+        run.failure = f"Streaming: {failure}"
+        now = time.monotonic()
+        if run.ending is None:
+            run.family = families([run.started.pid])[run.started.pid]
+            _signal_group(run.started.pid, signal.SIGKILL)
+        self._hunt.add(run.started.pid, _markers(run), run.family)
+        self._hunt_at, self._hunt_until = now, now + _HUNT_MAX_S
+
+    def _cut(self, run: Run) -> None:
+        """Nobody waits for the stream any more: whoever still holds it is being killed."""
+        del self._streaming[run.stream]
+        self._streams.cut(run.stream)
+        run.stream = 0
+        if run.ending is not None:
+            self._settle(run)
 
     # --- answers
 
@@ -358,19 +444,6 @@ def _pipe() -> tuple[int, int]:
     for end in ends:
         os.set_blocking(end, False)
     return ends
-
-
-def _waiter(*fds: int) -> Callable[[float], list[tuple[int, int]]]:
-    """Waits for one of these to be readable, so many seconds at most (below 0: for ever)."""
-    if hasattr(select, "epoll"):
-        epoll = select.epoll()
-        for fd in fds:
-            epoll.register(fd, select.EPOLLIN)
-        return epoll.poll
-    poll = select.poll()
-    for fd in fds:
-        poll.register(fd, select.POLLIN)
-    return lambda wait_s: poll.poll(-1 if wait_s < 0 else wait_s * 1000)
 
 
 def _wake(number: int, stack: object) -> None:

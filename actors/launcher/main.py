@@ -26,17 +26,17 @@ def main(fd: int) -> None:
     for number in (*_UNHEARD, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _close_strangers(fd)
+    close_strangers(fd)
     os.set_inheritable(fd, False)  # or every task would hold the socket open
     become_subreaper()
     gc.disable()  # our tables hold no cycles, and a collection would look at all that is queued
     Launcher(fd).serve()
 
 
-def _close_strangers(fd: int) -> None:
-    """Of all descriptors, only the standard ones and `fd` are open."""
+def close_strangers(*fds: int) -> None:
+    """Of all descriptors, only the standard ones and these are open."""
     for number in _open_descriptors():
-        if number > 2 and number != fd:
+        if number > 2 and number not in fds:
             try:
                 os.close(number)
             except OSError:

@@ -97,6 +97,18 @@ def families(leaders: Iterable[int]) -> dict[int, list[Process]]:
     return found
 
 
+def signal_session(session: int, number: int) -> None:
+    """Signal those of the session that have become our children, as the others' numbers could be
+    anybody's."""
+    me = os.getpid()
+    for process in processes():
+        if process.session == session and process.parent == me:
+            try:
+                os.kill(process.pid, number)
+            except OSError:
+                pass  # of another user
+
+
 def own_peak_kib() -> int:
     """The most memory that this process had in use, in KiB.
 

@@ -22,7 +22,9 @@ from actors.launcher.programs import SHELL, Programs, cannot_execute, describe, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from actors.launcher.bodies import Stream
     from actors.launcher.lanes import Plan
+    from actors.launcher.streams import Streams
 
 ERROR_FILE = b"hq-error"
 _SCRIPT_FILE = b"script"
@@ -42,18 +44,22 @@ class Refusal(Exception):
 class Started:
     """What has to be known about a process until its end."""
 
-    __slots__ = ("pid", "removable", "task_dir")
+    __slots__ = ("pid", "removable", "stream", "task_dir")
 
-    def __init__(self, pid: int, removable: tuple[bytes, ...], task_dir: bytes) -> None:
+    def __init__(
+        self, pid: int, removable: tuple[bytes, ...], task_dir: bytes, stream: int
+    ) -> None:
         self.pid, self.removable, self.task_dir = pid, removable, task_dir
+        self.stream = stream  # its number; 0: nothing is streamed
 
 
 class Starter:
     """Starts tasks; holds what all of them use."""
 
-    __slots__ = ("_null", "_programs", "_reset")
+    __slots__ = ("_null", "_programs", "_reset", "_streams")
 
-    def __init__(self) -> None:
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._programs = Programs()
         # Signals that we catch become the default by exec; those that we ignore would stay so.
@@ -141,6 +147,11 @@ class Starter:
                 else:
                     err = _create(stderr, "stderr")
                     files.append(err)
+            stream = 0
+            if body.stream:
+                stream, pipes = self._open_stream(body.stream, task, instance)
+                files += pipes.values()
+                out, err = pipes.get(0, out), pipes.get(1, err)
             actions = (
                 (os.POSIX_SPAWN_DUP2, stdin, 0),
                 (os.POSIX_SPAWN_DUP2, out, 1),
@@ -161,7 +172,14 @@ class Starter:
         removable: tuple[bytes, ...] = ()
         if body.remove_stdout or body.remove_stderr:
             removable = (stdout,) * body.remove_stdout + (stderr,) * body.remove_stderr
-        return Started(pid, removable, task_dir)
+        return Started(pid, removable, task_dir, stream)
+
+    def _open_stream(self, stream: Stream, task: int, instance: int) -> tuple[int, dict[int, int]]:
+        """The stream's number, and for each channel where the task writes."""
+        try:
+            return self._streams.open(stream, task, instance)
+        except OSError as error:
+            raise Refusal(True, f"Streaming: no streamer: {describe(error)}") from None
 
     def _spawn(
         self, plan: Plan, argv: list[bytes], actions: tuple[tuple[int, int, int], ...]

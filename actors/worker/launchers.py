@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final, assert_never
 
 import trio
 
-import actors
 from actors.kit.mailbox import Mailbox
 from actors.launcher import frames
 from actors.launcher.frames import Frames, frame
 from actors.launcher.processes import processes
+from actors.worker.children import spawn_child
 from actors.worker.reaper import Reaper, wait_gone
 from hqtrio.worker.orders import (
     Answer,
@@ -35,6 +32,7 @@ from hqtrio.worker.orders import (
     Output,
     RunTasks,
     SignalTasks,
+    Stream,
     TakeBack,
     TaskRan,
     TaskRefused,
@@ -55,7 +53,6 @@ _CHUNK: Final = 1000  # orders in one frame: the answers to the first need not w
 # A slot has a handful of orders under way (bodies, lane, tasks); 100,000 unsent ones mean that
 # the launcher has long been hanging.
 _OUTBOX_MAX: Final = 100_000
-_HIGH_FD: Final = 10  # no descriptor that a launcher expects at a fixed number is there
 
 Receive = Callable[[], Awaitable[Sequence[Order]]]
 Say = Callable[[Answer], None]
@@ -276,27 +273,9 @@ class _Edge:
 
 def _spawn(theirs: socket.socket) -> int:
     """Start a launcher that holds this end of a socket; its pid."""
-    root = str(Path(actors.__file__).parent.parent)
-    # Our own package comes last, so that it can hide nothing of the standard library.
-    code = (
-        f"import sys; sys.path.append({root!r}); "
-        f"from actors.launcher.main import main; main({frames.SOCKET_FD})"
+    return spawn_child(
+        f"from actors.launcher.main import main; main({frames.SOCKET_FD})", theirs.fileno()
     )
-    fd = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, _HIGH_FD)
-    try:
-        return os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", "-c", code],
-            os.environ,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, fd, frames.SOCKET_FD),
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-            ],
-            setsid=True,
-        )
-    finally:
-        os.close(fd)
 
 
 async def _kill(launcher: int, pid: int) -> int | None:
@@ -345,6 +324,7 @@ def _encode(order: Order) -> tuple[object, ...]:
                 _text(order.stdin),
                 order.task_dir_root,
                 order.script,
+                _stream(order.stream),
             )
         case DropBody(_, key):
             return frames.DROP, key
@@ -370,6 +350,12 @@ def _plain(template: Template) -> Template:
 
 def _text(text: bytes | Template) -> bytes | Template:
     return text if isinstance(text, bytes) else _plain(text)
+
+
+def _stream(stream: Stream | None) -> tuple[str, str, str, int, int] | None:
+    if stream is None:
+        return None
+    return stream.socket, stream.directory, stream.server_uid, stream.worker, stream.mask
 
 
 def _output(output: Output | None) -> tuple[Template, bool] | None:

@@ -22,7 +22,9 @@ from actors.worker.manager import Manager, ask_remaining, find_manager
 from actors.worker.notifications import open_desk
 from actors.worker.overview import watch_load
 from actors.worker.places import WORK_DIR_VARIABLE, Places, open_places
+from actors.worker.reaper import Reaper
 from actors.worker.settings import WorkerSettings
+from actors.worker.streamer import open_streamer
 from actors.worker.supervisor import Supervisor, open_mailbox
 from hqtrio import __version__
 from hqtrio.errors import InputError, Refused, Unreachable
@@ -86,6 +88,7 @@ async def run_worker(
         )
         door = _Door(settings.server_dir)
         mailbox = open_mailbox()
+        reaper = Reaper()
 
         def joined(worker: int, server_uid: str) -> None:
             door.server_uid = server_uid
@@ -100,7 +103,8 @@ async def run_worker(
                 nursery.start_soon(watch_load, mailbox, descriptor, settings.overview_interval_s)
             async with (
                 open_desk(places.socket, mailbox) as desk,
-                open_launchers(mailbox.tell) as crew,
+                open_streamer(places.streams, reaper),
+                open_launchers(mailbox.tell, reaper=reaper) as crew,
             ):
                 ended = await Supervisor(
                     machine,
@@ -187,6 +191,7 @@ def _site(places: Places) -> Site:
         work_dir,
         notify_socket=str(places.socket),
         token_key=secrets.token_bytes(KEY_BYTES),
+        stream_socket=str(places.streams),
     )
 
 

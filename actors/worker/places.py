@@ -25,11 +25,13 @@ LOCK_FILE: Final = ".hq-worker.lock"
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """`program` is one word that runs this hqtrio. `socket` is free for tasks to speak up."""
+    """`program` is one word that runs this hqtrio. `socket` is free for tasks to speak up,
+    `streams` for launchers to hand over what is streamed."""
 
     work_dir: Path
     program: str
     socket: Path
+    streams: Path
 
 
 @contextmanager
@@ -44,7 +46,7 @@ def open_places(work_dir: Path | None) -> Iterator[Places]:
             lock = _lock(here)
         except OSError as error:
             raise InputError(f"--work-dir: cannot use `{here}`: {error.strerror}") from error
-        yield Places(here, _program(private), private / "notify")
+        yield Places(here, _program(private), private / "notify", private / "streams")
     finally:
         if lock >= 0:
             os.close(lock)

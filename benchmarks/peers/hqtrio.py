@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from statistics import median
 from typing import Final
 
-from benchmarks import journal
+from benchmarks import journal, streams
 from benchmarks.cluster import STOP_S, Cluster, hqtrio, open_cluster, stall_in
 from benchmarks.peers import bare_import
 from benchmarks.peers.peer import Figures, Peer
@@ -287,6 +287,7 @@ PEER = Peer(
         "stall": stall,
         "idle": idle,
         **journal.MEASURES,
+        **streams.MEASURES,
         **rows.MEASURES,
     },
 )

@@ -9,6 +9,7 @@ from typing import Final
 
 from hqtrio.cli.entries import LARGE_BYTES
 from hqtrio.cli.session import current_directory
+from hqtrio.cli.submitting import STREAM_NAMES, check_stream
 from hqtrio.errors import InputError
 from hqtrio.jobfile import MAX_FILE_BYTES, load_jobfile
 from hqtrio.jobfile.task import PATH_NAMES
@@ -26,8 +27,11 @@ def read_jobfile(
     name: str | None = None,
     max_fails: int | None = None,
     priority: int | None = None,
+    stream: str | None = None,
 ) -> Submit:
     """What a job file asks for; the current directory is the directory of the submit."""
+    if stream is not None:
+        check_stream(stream)
     try:
         with open(path, "rb") as source:
             text = source.read(MAX_FILE_BYTES + 1)
@@ -41,6 +45,7 @@ def read_jobfile(
         name=name,
         max_fails=max_fails,
         priority=priority,
+        stream=stream,
         job=job or 0,
         read_file=lambda name: _read_beside(path, name),
     )
@@ -58,10 +63,12 @@ def _unknown_names(submit: Submit) -> list[str]:
         "stderr path": [body.stderr.path for body in bodies],
         "working directory path": [body.cwd for body in bodies],
     }
+    paths["log path"] = [body.stream_dir for body in bodies]
     warnings = []
     for where, texts in paths.items():
+        known = STREAM_NAMES if where == "log path" else PATH_NAMES
         together = "".join(dict.fromkeys(text for text in texts if text))
-        strange = unknown(together, PATH_NAMES)
+        strange = unknown(together, known)
         if strange:
             plural = "s" if len(strange) > 1 else ""
             names = ", ".join(strange)

@@ -75,6 +75,13 @@ _JOURNAL: Final = {
     "prune": ("hqtrio.cli.journal_files", "prune", "Leave out what concerns only jobs that ended"),
     "report": ("hqtrio.cli.journal_report", "report", "Draw what a journal tells, as HTML"),
 }
+_OUTPUT_LOG: Final = {
+    "summary": ("hqtrio.cli.output_log", "summary", "Count what the stream files hold"),
+    "jobs": ("hqtrio.cli.output_log", "jobs", "Print the ids of the jobs that have streamed"),
+    "show": ("hqtrio.cli.output_log", "show", "Print everything in the order of time"),
+    "cat": ("hqtrio.cli.output_log", "cat", "Print the outputs of a job, task after task"),
+    "export": ("hqtrio.cli.output_log", "export", "Print the outputs of a job as JSON"),
+}
 _ALLOC: Final = {
     "add": ("hqtrio.cli.alloc_add", "add", "Add an allocation queue"),
     "list": ("hqtrio.cli.alloc", "list_queues", "List allocation queues"),
@@ -95,6 +102,7 @@ _NOUNS: Final = {
     "task": ("hqtrio.cli.main", "task", "Tasks: list, info, explain"),
     "alloc": ("hqtrio.cli.main", "alloc", "Allocation queues: workers in Slurm and PBS jobs"),
     "journal": ("hqtrio.cli.main", "journal", "The journal: export, stream, report"),
+    "output-log": ("hqtrio.cli.main", "output_log", "Read what tasks have streamed"),
     "doc": ("hqtrio.cli.doc", "doc", "Print where the documentation of a topic is"),
     "generate-completion": (
         "hqtrio.cli.completion",
@@ -114,6 +122,16 @@ alloc = HqGroup(
     help="Commands for allocation queues.",
 )
 journal = HqGroup("journal", lazy=_JOURNAL, help="Commands for the journal.")
+output_log = HqGroup(
+    "output-log",
+    lazy=_OUTPUT_LOG,
+    help="Read what tasks have streamed into a directory (`submit --stream`).",
+    params=[
+        click.Option(["--server-uid"], help="Only what tasks of this server have streamed."),
+        click.Argument(["directory"], metavar="DIR"),
+    ],
+    callback=lambda **_: None,
+)
 
 
 def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:

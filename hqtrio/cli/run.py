@@ -51,7 +51,9 @@ USAGE: Final = "PROGRAM [ARGS]... | JOB_FILE"
 EXIT_FAILED: Final = 1
 EXIT_SIGNALLED: Final = 128  # plus the number of the signal
 FAILED_SHOWN_MAX: Final = 20
-RUN_FILE_OPTIONS: Final = frozenset({"name", "max_fails", "priority", "cpus", "no_progress"})
+RUN_FILE_OPTIONS: Final = frozenset(
+    {"name", "max_fails", "priority", "stream", "cpus", "no_progress"}
+)
 
 
 def machine_cpus(text: str) -> str:
@@ -92,7 +94,7 @@ def _read(session: Session, words: tuple[str, ...], task: dict[str, Any]) -> Sub
         check_file_options(RUN_FILE_OPTIONS)
         from hqtrio.cli.jobfiles import read_jobfile
 
-        head = {name: task[name] for name in ("name", "max_fails", "priority")}
+        head = {name: task[name] for name in ("name", "max_fails", "priority", "stream")}
         return read_jobfile(words[0], **head)
     options = program_options(session, words, None, task)
     for warning in submit_warnings(options):

@@ -39,7 +39,7 @@ KEY_BYTES: Final = 16
 USAGE: Final = "PROGRAM [ARGS]... | JOB_FILE"
 # Options that make sense for a whole job file.
 FILE_OPTIONS: Final = frozenset(
-    {"name", "max_fails", "priority", "job", "wait", "progress", "on_notify"}
+    {"name", "max_fails", "priority", "stream", "job", "wait", "progress", "on_notify"}
 )
 
 
@@ -91,7 +91,7 @@ async def _submit(
         checked_name(task["name"] or "")
         return await _submit_file(
             client, words[0], job, name=task["name"], max_fails=task["max_fails"],
-            priority=task["priority"],
+            priority=task["priority"], stream=task["stream"],
         )  # fmt: skip
     options = program_options(session, words, job, task)
     for warning in submit_warnings(options):

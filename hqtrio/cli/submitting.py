@@ -23,6 +23,7 @@ DEFAULT_STDOUT: Final = "%{CWD}/job-%{JOB_ID}/%{TASK_ID}.stdout"
 DEFAULT_STDERR: Final = "%{CWD}/job-%{JOB_ID}/%{TASK_ID}.stderr"
 CWD_NAMES: Final = ("JOB_ID", "TASK_ID", "INSTANCE_ID", "SUBMIT_DIR", "SERVER_UID")
 OUTPUT_NAMES: Final = (*CWD_NAMES, "CWD")
+STREAM_NAMES: Final = ("JOB_ID", "SUBMIT_DIR", "SERVER_UID")
 MANY_FILES: Final = 1000
 MUCH_MEMORY: Final = 2**24 * UNIT  # 16 TiB
 
@@ -45,6 +46,7 @@ class ProgramOptions:
     cwd: str | None = None
     stdout: Stdio | None = None
     stderr: Stdio | None = None
+    stream: str | None = None
     priority: int = 0
     time_limit_s: float | None = None
     crash_limit: int = DEFAULT_CRASH_LIMIT
@@ -61,17 +63,20 @@ def program_submit(options: ProgramOptions, key: bytes) -> Submit:
         raise InputError(
             "Working directory path cannot contain the working directory placeholder `%{CWD}`."
         )
+    if options.stream is not None:
+        check_stream(options.stream)
     body = TaskBody(
         args=tuple(os.fsencode(word) for word in options.words),
         env=tuple((os.fsencode(k), os.fsencode(v)) for k, v in dict(options.env).items()),
         cwd=options.submit_dir if options.cwd is None else options.cwd,
-        stdout=options.stdout or Stdio(DEFAULT_STDOUT),
-        stderr=options.stderr or Stdio(DEFAULT_STDERR),
+        stdout=options.stdout or _default_output(options, DEFAULT_STDOUT),
+        stderr=options.stderr or _default_output(options, DEFAULT_STDERR),
         submit_dir=options.submit_dir,
         stdin=options.stdin,
         time_limit_s=options.time_limit_s or 0.0,
         pin=options.pin or PinMode.NONE,
         task_dir=options.task_dir,
+        stream_dir=options.stream or "",
     )
     ids, entries = chosen_tasks(options.ids, options.entries)
     spec = ArraySpec(
@@ -88,6 +93,22 @@ def program_submit(options: ProgramOptions, key: bytes) -> Submit:
     name = checked_name(options.name or "") or default_name(options.words[0])
     head = JobHead(name, options.max_fails)
     return Submit(key, options.submit_dir, head=head, arrays=(spec,))
+
+
+def check_stream(path: str) -> None:
+    """Refuse a directory that no task could stream to."""
+    if not path:
+        raise InputError("--stream: the directory is missing")
+    late = [name for name in names(path) if name in ("TASK_ID", "INSTANCE_ID", "CWD")]
+    if late:
+        raise InputError(
+            f"--stream: `%{{{late[0]}}}` is a task's own; its tasks share the directory, which may"
+            f" hold {', '.join(f'`%{{{name}}}`' for name in STREAM_NAMES)}"
+        )
+
+
+def _default_output(options: ProgramOptions, path: str) -> Stdio:
+    return Stdio(path) if options.stream is None else Stdio(None, stream=True)
 
 
 def chosen_tasks(
@@ -175,6 +196,8 @@ def submit_warnings(options: ProgramOptions) -> list[str]:
         warnings += _unknown_names(path, OUTPUT_NAMES, f"{channel} path")
     if options.cwd is not None:
         warnings += _unknown_names(options.cwd, CWD_NAMES, "working directory path")
+    if options.stream is not None:
+        warnings += _unknown_names(options.stream, STREAM_NAMES, "log path")
     return warnings + _much_memory(options) + _many_files(options)
 
 
@@ -208,7 +231,7 @@ def _many_files(options: ProgramOptions) -> list[str]:
     channels = [
         channel
         for channel, stdio in (("stdout", options.stdout), ("stderr", options.stderr))
-        if stdio is None or stdio.path is not None
+        if (options.stream is None if stdio is None else stdio.path is not None)
     ]
     files = count * len(channels)
     if files < MANY_FILES:

@@ -41,6 +41,9 @@ TASK_OPTIONS: Final = (
     option("--cwd", metavar="PATH", help="Working directory of tasks."),
     option("--stdout", read=values.output(DEFAULT_STDOUT), help="File, or `none`."),
     option("--stderr", read=values.output(DEFAULT_STDERR), help="File, or `none`."),
+    option("--stream", metavar="DIR",
+           help="Write the outputs that have no file of their own into few files of this"
+           " directory; `output-log` reads them."),
     flag("--task-dir", help="Give each task a directory of its own while it runs."),
     option("--priority", read=values.priority, help="Larger starts earlier."),
     option("--time-limit", "time_limit_s", read=parse_duration, metavar="TIME_LIMIT",

@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 from hqtrio.ids import MAX_NUMBER, IdArray, format_ids, parse_ids
 from hqtrio.jobfile.entries import pack_entries
-from hqtrio.jobfile.head import read_head
+from hqtrio.jobfile.head import read_head, read_stream
 from hqtrio.jobfile.order import find_cycle, sort_by_needs
 from hqtrio.jobfile.reader import Reader
 from hqtrio.jobfile.requests import read_compatible, refuse_pin
@@ -19,8 +19,7 @@ from hqtrio.model.job import ArraySpec, GraphSpec, GraphTask, Submit
 from hqtrio.model.resources import ONE_CPU, Variants
 from hqtrio.model.task import TaskBody, TaskSettings
 
-TOP_KEYS: Final = frozenset(["array", "data_layer", "max_fails", "name", "task"])
-LATER_TOP_KEYS: Final = frozenset(["stream"])
+TOP_KEYS: Final = frozenset(["array", "data_layer", "max_fails", "name", "stream", "task"])
 
 _SHARED_KEYS: Final = BODY_KEYS | SETTINGS_KEYS | {"command", "request"}
 _TASK_KEYS: Final = _SHARED_KEYS | {"deps", "id"}
@@ -57,7 +56,8 @@ class _Task:
 
 def read_compatible_job(reader: Reader, root: Node, setting: Setting) -> Submit:
     """The submit that the file asks for; problems are left with the reader."""
-    keys = reader.table(root, "", TOP_KEYS, later=LATER_TOP_KEYS)
+    keys = reader.table(root, "", TOP_KEYS)
+    setting = read_stream(reader, keys, setting)
     head = read_head(reader, keys, setting, default_name="")
     if entry := keys.get("data_layer"):
         reader.boolean(entry[1], "data_layer")

@@ -27,15 +27,17 @@ def load_jobfile(
     priority: int | None = None,
     job: int = 0,
     read_file: ReadFile = no_files,
+    stream: str | None = None,
 ) -> Submit:
     """What the file asks for. Raises JobFileError with every problem in it.
 
-    The ending of `filename` tells TOML from YAML. `name` and `max_fails` win over the file,
+    The ending of `filename` tells TOML from YAML. `name`, `max_fails` and `stream` win over the
+    file,
     `priority` is for tasks that name none; with `job` the tasks go into that open job. Files of
     entries are read with `read_file`, which raises InputError if it cannot.
     """
     problems = Problems(filename)
-    setting = Setting(filename, submit_dir, key, name, max_fails, priority, job, read_file)
+    setting = Setting(filename, submit_dir, key, name, max_fails, priority, job, read_file, stream)
     if len(text) > MAX_FILE_BYTES:
         limit = f"{MAX_FILE_BYTES // 2**20} MiB"
         problems.stop(Table(1, 1), "", f"the file is too large (at most {limit})")

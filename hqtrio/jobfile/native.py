@@ -13,7 +13,7 @@ from hqtrio import placeholders
 from hqtrio.errors import InputError
 from hqtrio.ids import MAX_NUMBER
 from hqtrio.jobfile.entries import pack_entries
-from hqtrio.jobfile.head import read_head, stem
+from hqtrio.jobfile.head import read_head, read_stream, stem
 from hqtrio.jobfile.needs import Need, read_needs, settle_needs
 from hqtrio.jobfile.order import sort_by_needs
 from hqtrio.jobfile.reader import Reader
@@ -39,8 +39,7 @@ from hqtrio.model.resources import ONE_CPU, Variants
 from hqtrio.model.task import TaskBody, TaskSettings
 from hqtrio.units import quote
 
-TOP_KEYS: Final = frozenset(["defaults", "max_fails", "name", "tasks"])
-LATER_TOP_KEYS: Final = frozenset(["stream"])
+TOP_KEYS: Final = frozenset(["defaults", "max_fails", "name", "stream", "tasks"])
 
 DEFAULT_KEYS: Final = (
     BODY_KEYS | SETTINGS_KEYS | {"command", "request", "retry", "script", "shell", "when"}
@@ -77,7 +76,8 @@ class _Group:
 
 def read_native_job(reader: Reader, root: Node, setting: Setting) -> Submit:
     """The submit that the file asks for; problems are left with the reader."""
-    keys = reader.table(root, "", TOP_KEYS, later=LATER_TOP_KEYS)
+    keys = reader.table(root, "", TOP_KEYS)
+    setting = read_stream(reader, keys, setting)
     head = read_head(reader, keys, setting, default_name=stem(setting.filename))
     defaults = _defaults(reader, keys, setting)
     groups = _groups(reader, keys, defaults, setting) if "tasks" in keys else {}

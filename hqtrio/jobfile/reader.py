@@ -50,16 +50,11 @@ class Reader:
         node: Node,
         path: str,
         known: Collection[str],
-        *,
-        later: Collection[str] = (),
     ) -> dict[str, tuple[Scalar, Node]]:
         """The keys of a mapping that are known and not null; others are noted."""
         found = {}
         for name, (key, value) in self.mapping(node, path).items():
-            inner = f"{path}.{name}" if path else name
-            if name in later:
-                self.refuse(key, inner, f"`{name}` is not available in this version; remove it")
-            elif name not in known:
+            if name not in known:
                 self.misshapen(key, path, self._unknown_key(name, known))
             elif not is_null(value):
                 found[name] = (key, value)

@@ -40,6 +40,7 @@ def json_schema() -> Json:
         "properties": {
             "name": _about("what the job is called (the file's stem)", {"type": _SCALAR}),
             "max_fails": _about("abort the rest when more tasks have failed", _whole(0)),
+            "stream": _about("write outputs into few files of this directory", {"type": _SCALAR}),
             "defaults": _about("keys of every task that does not say otherwise", defaults),
             "tasks": _about(
                 "groups of tasks by name",

@@ -19,6 +19,7 @@ def no_files(name: str) -> bytes:
 class Setting:
     """Where the file came from, and what wins over it.
 
+    `stream` is the directory that tasks stream to, also the file's own once that was read.
     `priority` is for tasks that name none. With `job` the tasks go into that open job. `read_file`
     returns the contents of a file that the job file names, or raises InputError.
     """
@@ -31,3 +32,4 @@ class Setting:
     priority: int | None = None
     job: int = 0
     read_file: ReadFile = no_files
+    stream: str | None = None

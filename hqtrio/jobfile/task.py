@@ -60,13 +60,14 @@ def read_body(
         args=args,
         env=_env(reader, keys, path, names),
         cwd=_cwd(reader, keys, path, names),
-        stdout=_stdio(reader, keys, path, "stdout", names),
-        stderr=_stdio(reader, keys, path, "stderr", names),
+        stdout=_stdio(reader, keys, path, "stdout", names, setting),
+        stderr=_stdio(reader, keys, path, "stderr", names, setting),
         submit_dir=setting.submit_dir,
         stdin=encode(_text(reader, keys, path, "stdin", names)),
         time_limit_s=_time_limit(reader, keys, path),
         pin=_pin(reader, keys, path),
         task_dir=bool(script) or _task_dir(reader, keys, path),
+        stream_dir=setting.stream or "",
         script=script,
         shell=args if script else (),
     )
@@ -167,11 +168,13 @@ def refuse_field_name(reader: Reader, key: Scalar, path: str, name: str) -> bool
     return bool(problem)
 
 
-def _stdio(reader: Reader, keys: Keys, path: str, name: str, names: Names) -> Stdio:
+def _stdio(
+    reader: Reader, keys: Keys, path: str, name: str, names: Names, setting: Setting
+) -> Stdio:
     default = f"{DEFAULT_OUTPUT}.{name}"
     entry = keys.get(name)
     if entry is None:
-        return Stdio(default)
+        return Stdio(default) if setting.stream is None else Stdio(None, stream=True)
     node, inner = entry[1], f"{path}.{name}"
     if not isinstance(node, Table):
         text = _path(reader, node, inner, names)

@@ -13,7 +13,7 @@ from hqtrio.model.task import PinMode, Stdio, TaskBody
 from hqtrio.notifying import ACCESS_VARIABLE
 from hqtrio.placeholders import split
 from hqtrio.worker.bodies import Body
-from hqtrio.worker.orders import FIELDS, Field, Output, Template, UseBody
+from hqtrio.worker.orders import FIELDS, Field, Output, Stream, Template, UseBody
 
 Environment = tuple[tuple[bytes, bytes], ...]
 
@@ -34,6 +34,7 @@ class Site:
 
     `hq` is the command for `$HQ`, one word. Task directories are made in `work_dir`. Tasks reach
     the worker at `notify_socket` (empty: not at all), with tokens that only `token_key` makes.
+    The streamer listens at `stream_socket`; `worker` is this one's id.
     """
 
     environment: Environment
@@ -42,6 +43,8 @@ class Site:
     server_uid: str = ""
     notify_socket: str = ""
     token_key: bytes = b""
+    stream_socket: str = ""
+    worker: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ def use_body(launcher: int, body: Body, site: Site) -> UseBody:
         stdin=_filled(content.stdin, filled),
         task_dir_root=site.work_dir if content.task_dir else "",
         script=content.script,
+        stream=_stream(content, site),
     )
 
 
@@ -129,6 +133,13 @@ def _environment(
         # The launcher adds each execution's token.
         env[ACCESS_VARIABLE] = site.notify_socket.encode(errors="surrogateescape") + b":"
     return tuple(env.items())
+
+
+def _stream(content: TaskBody, site: Site) -> Stream | None:
+    mask = content.stdout.stream | content.stderr.stream << 1
+    if not mask:
+        return None
+    return Stream(site.stream_socket, content.stream_dir, site.server_uid, site.worker, mask)
 
 
 def _output(stdio: Stdio, values: dict[str, str | int]) -> Output | None:

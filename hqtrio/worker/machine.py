@@ -322,7 +322,9 @@ class WorkerMachine:
         self._attachment = welcome.attachment
         if self._config.idle_timeout_s is None:
             self._idle_timeout_s = welcome.idle_timeout_s
-        self._lanes.site = replace(self._lanes.site, server_uid=welcome.server_uid)
+        self._lanes.site = replace(
+            self._lanes.site, server_uid=welcome.server_uid, worker=welcome.worker
+        )
         self._joined, self._tries, self._lost_at = True, 0, inf
         if not (returned and known):
             self._effects.append(Joined(welcome.worker, welcome.server_uid))

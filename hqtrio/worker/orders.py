@@ -36,11 +36,23 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """Where the streamer of this worker listens, and which file of its gets these channels."""
+
+    socket: str
+    directory: str
+    server_uid: str
+    worker: int
+    mask: int  # bit 0: stdout, bit 1: stderr
+
+
+@dataclass(frozen=True, slots=True)
 class UseBody:
     """What the tasks named with `key` share. `env` is complete but for lane and task variables.
 
-    A relative `cwd` is relative to `submit_dir`. None for an output means /dev/null. Words, values
-    of the environment and stdin are bytes, or templates if something is to be filled in.
+    A relative `cwd` is relative to `submit_dir`. None for an output means /dev/null, unless it is
+    in the mask of `stream`. Words, values of the environment and stdin are bytes, or templates if
+    something is to be filled in.
     """
 
     launcher: int
@@ -54,6 +66,7 @@ class UseBody:
     stdin: bytes | Template = b""
     task_dir_root: str = ""  # make a private directory in it for each execution
     script: bytes = b""
+    stream: Stream | None = None
 
 
 @dataclass(frozen=True, slots=True)

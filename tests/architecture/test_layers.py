@@ -83,15 +83,19 @@ def test_the_packages_themselves_load_nothing_of_ours():
     assert in_fresh_interpreter(code) == []
 
 
-def test_a_launcher_loads_the_standard_library_only():
-    modules = [name for name in modules_of("actors.launcher") if not name.endswith("__main__")]
+@pytest.mark.parametrize(
+    ("package", "ours"),
+    [("actors.launcher", {"actors"}), ("actors.streamer", {"actors", "hqtrio"})],
+)
+def test_a_child_of_a_worker_loads_the_standard_library_only(package, ours):
+    modules = [name for name in modules_of(package) if not name.endswith("__main__")]
     code = (
         "import importlib, sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "before = set(sys.modules)\n"
         f"for name in {modules!r}: importlib.import_module(name)\n"
         "roots = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
-        "print(*sorted(roots - set(sys.stdlib_module_names) - {'actors'}))"
+        f"print(*sorted(roots - set(sys.stdlib_module_names) - {ours!r}))"
     )
     assert in_fresh_interpreter(code, "-I") == []
 

@@ -240,8 +240,11 @@ def test_into_an_open_job_tasks_may_need_what_is_there_already():
             "job.yaml:1:61: array.pin: tasks on several nodes cannot be pinned",
         ),
         (
-            "{stream: dir, task: [{command: [a]}]}",
-            "job.yaml:1:2: stream: `stream` is not available in this version; remove it",
+            "{stream: 'x-%{TASK_ID}', task: [{command: [a]}]}",
+            (
+                "job.yaml:1:10: stream: nobody defines the placeholder %{TASK_ID};"
+                " known: JOB_ID, SUBMIT_DIR, SERVER_UID"
+            ),
         ),
         (
             "{tasks: {a: {command: a}}, task: [{command: [a]}]}",

@@ -257,8 +257,8 @@ def test_each_kind_of_mistake_is_told_with_its_place(keys, message):
             "job.yaml:1:12: max_fails: expected a number from 0 to 4294967295",
         ),
         (
-            "stream: x\ntasks: {a: {command: x}}",
-            "job.yaml:1:1: stream: `stream` is not available in this version; remove it",
+            "stream: ''\ntasks: {a: {command: x}}",
+            "job.yaml:1:9: stream: a path cannot be empty",
         ),
         (
             "defaults: {needs: a}\ntasks: {a: {command: x}}",

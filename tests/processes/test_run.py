@@ -95,6 +95,7 @@ SHOWN = {
         ("6.stdout", "large has size 10000"),
         ("9.stdout", "Washington, D.C. (US) lies at 7 m"),
     ],
+    "stream.yaml": [("log.txt", "kept beside")],
     "each.yaml": [("report.txt", "1110 a"), ("report.txt", "1110 b")],
     "always.yaml": [("result.txt", "part 3")],
     "retry.yaml": [("3.stdout", "done at try 2")],

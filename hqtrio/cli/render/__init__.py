@@ -12,6 +12,7 @@ from hqtrio.messages.allocations import AllocationRow, QueueRow
 from hqtrio.messages.client import JobRow, ServerDetails, TaskExplained, WorkerRow
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import Descriptor
+from hqtrio.streams.index import Summary
 
 
 class Renderer(Protocol):
@@ -56,6 +57,8 @@ class Renderer(Protocol):
     def explanation(self, explained: TaskExplained) -> None: ...
 
     def plan(self, plan: JobPlan) -> None: ...
+
+    def stream_summary(self, directory: str, summary: Summary) -> None: ...
 
     def queues(self, rows: Sequence[QueueRow]) -> None: ...
 

@@ -37,6 +37,7 @@ from hqtrio.messages.client import (
 )
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import Descriptor
+from hqtrio.streams.index import Summary
 
 
 class JsonRenderer:
@@ -83,6 +84,21 @@ class JsonRenderer:
 
     def hardware(self, descriptor: Descriptor) -> None:
         self._print(descriptor_json(descriptor))
+
+    def stream_summary(self, directory: str, summary: Summary) -> None:
+        value = {
+            "n_files": summary.files,
+            "n_jobs": summary.jobs,
+            "n_tasks": summary.tasks,
+            "n_streams": summary.streams,
+            "n_opened": summary.opened,
+            "stdout_size": summary.sizes[0],
+            "stderr_size": summary.sizes[1],
+            "n_superseded": summary.superseded,
+            "superseded_stdout_size": summary.superseded_sizes[0],
+            "superseded_stderr_size": summary.superseded_sizes[1],
+        }
+        self._print({"filename": directory, "summary": value})
 
     def submitted(self, job: int) -> None:
         self._print({"id": job})

@@ -13,6 +13,7 @@ from hqtrio.messages.allocations import AllocationRow, QueueRow
 from hqtrio.messages.client import JobRow, ServerDetails, TaskExplained, WorkerRow
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import Descriptor
+from hqtrio.streams.index import Summary
 
 SUMMARY_ORDER = (
     JobState.RUNNING,
@@ -48,6 +49,9 @@ class QuietRenderer:
         pass
 
     def hardware(self, descriptor: Descriptor) -> None:
+        pass
+
+    def stream_summary(self, directory: str, summary: Summary) -> None:
         pass
 
     def submitted(self, job: int) -> None:

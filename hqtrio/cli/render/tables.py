@@ -24,7 +24,8 @@ from hqtrio.messages.allocations import AllocationRow, QueueRow
 from hqtrio.messages.client import JobDetails, JobRow, ServerDetails, TaskExplained, WorkerRow
 from hqtrio.model.job import JobState
 from hqtrio.model.resources import Descriptor
-from hqtrio.units import format_elapsed
+from hqtrio.streams.index import Summary
+from hqtrio.units import format_bytes, format_elapsed
 
 NAME_CHARACTERS_MAX: Final = 50
 
@@ -77,6 +78,23 @@ class TableRenderer:
         kinds = [f"{pool.resource}: {pool_kind(pool)}" for pool in descriptor.pools]
         lines = ["Summary:", summary(descriptor, lines=True), "", "Full Description:", *kinds]
         self._out.write("\n".join(lines) + "\n")
+
+    def stream_summary(self, directory: str, summary: Summary) -> None:
+        self._vertical(
+            [
+                ("Path", directory),
+                ("Files", str(summary.files)),
+                ("Jobs", str(summary.jobs)),
+                ("Tasks", str(summary.tasks)),
+                ("Opened streams", str(summary.opened)),
+                ("Stdout/stderr size", " / ".join(map(format_bytes, summary.sizes))),
+                ("Superseded streams", str(summary.superseded)),
+                (
+                    "Superseded stdout/stderr size",
+                    " / ".join(map(format_bytes, summary.superseded_sizes)),
+                ),
+            ]
+        )
 
     def submitted(self, job: int) -> None:
         self._out.write(f"Job submitted successfully, job ID: {job}\n")

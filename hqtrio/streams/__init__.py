@@ -1,0 +1,1 @@
+"""Output streams: files that hold what many tasks have written. No I/O here."""
