@@ -38,7 +38,15 @@ from actors.server.trials import try_allocation
 from hqtrio.autoalloc import events as act
 from hqtrio.autoalloc.books import Books
 from hqtrio.autoalloc.context import Settings
-from hqtrio.autoalloc.dialogues import Accepted, Adapter, Dialogue, Rejected
+from hqtrio.autoalloc.dialogues import (
+    Accepted,
+    Adapter,
+    Dialogue,
+    NotCancelled,
+    Rejected,
+    Unanswered,
+    Unsure,
+)
 from hqtrio.autoalloc.machine import Allocating
 from hqtrio.messages.client import Failure, Said
 from hqtrio.model.allocation import Manager, Rejection
@@ -162,6 +170,11 @@ class Allocator:
         self._crashes[mark] += 1
         log.error("the allocator begins anew after %.200s", mark, exc_info=error)
         machine = await self._begin()
+        if self._ending is not None:
+            await self._perform(machine.handle(act.ServerEnds(), self._now()))
+        asker = event.token if isinstance(event, act.Asked | act.Tried) else None
+        for token in [token for token in self._clients if token != asker]:
+            self._answer(act.Answer(token, Failure("The allocator began anew: try again")))
         if event is None:
             await trio.sleep(TICK_FAILED_S)
             return machine
@@ -200,6 +213,7 @@ class Allocator:
                         manager,
                         partial(adapter.find, name, directory),
                         partial(act.LookedFor, queue, number),
+                        Unanswered,
                     )
                 case act.AskStatus(manager, ids):
                     start(
@@ -207,6 +221,7 @@ class Allocator:
                         manager,
                         partial(parts.adapters[manager].statuses, ids),
                         partial(act.StatusKnown, manager),
+                        Unanswered,
                     )
                 case act.Cancel(manager, job_id, directory):
                     start(
@@ -214,6 +229,7 @@ class Allocator:
                         manager,
                         partial(parts.adapters[manager].cancel, job_id, directory),
                         partial(act.CancelAnswered, manager, job_id),
+                        NotCancelled,
                     )
                 case act.Discard(directory):
                     start(discard_directory, directory)
@@ -236,12 +252,22 @@ class Allocator:
         manager: Manager,
         dialogue: Callable[[], Dialogue[T]],
         event: Callable[[T], act.Event],
+        failure: Callable[[str], T],
     ) -> None:
-        """Hold a dialogue, and tell the machine what it came to."""
-        async with self._limits[manager]:
-            environment = self._environment(manager)
-            answer = await hold(dialogue(), environment, self._parts.timeout_s)
+        """Hold a dialogue, and tell the machine what it came to; `failure` if that is our fault."""
+        try:
+            async with self._limits[manager]:
+                environment = self._environment(manager)
+                answer = await hold(dialogue(), environment, self._parts.timeout_s)
+        except Exception as error:
+            answer = failure(self._mistake(error))
         self._tell(event(answer))
+
+    def _mistake(self, error: Exception) -> str:
+        """Of ours, in speaking to a manager; nobody else suffers from it."""
+        self._on_crash(error)
+        log.error("a dialogue with a manager has failed", exc_info=error)
+        return f"internal error: {type(error).__name__}: {error}"
 
     async def _submit(self, effect: act.Submit) -> None:
         submission = effect.submission
@@ -250,25 +276,31 @@ class Allocator:
         told = partial(act.Submitted, effect.queue, effect.number)
         try:
             await write_files(submission.directory, adapter.files(submission))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._tell(told(Rejected(Rejection.NO_DIRECTORY, str(error))))
             return
-        async with self._limits[manager]:
-            environment = self._environment(manager)
-            answer = await hold(adapter.submit(submission), environment, self._parts.timeout_s)
+        try:
+            async with self._limits[manager]:
+                environment = self._environment(manager)
+                answer = await hold(adapter.submit(submission), environment, self._parts.timeout_s)
+        except Exception as error:
+            answer = Unsure(self._mistake(error))
         if isinstance(answer, Accepted):
             await note_job(submission.directory, answer.id)
         self._tell(told(answer))
 
     async def _try(self, effect: act.Trial) -> None:
         parts, manager = self._parts, effect.params.manager
-        error = await try_allocation(
-            parts.adapters[manager],
-            effect.params,
-            parts.settings,
-            self._environment(manager),
-            parts.timeout_s,
-        )
+        try:
+            error = await try_allocation(
+                parts.adapters[manager],
+                effect.params,
+                parts.settings,
+                self._environment(manager),
+                parts.timeout_s,
+            )
+        except Exception as mistake:
+            error = self._mistake(mistake)
         self._tell(act.Tried(effect.token, error))
 
     async def _ask_demand(self, effect: act.AskDemand) -> None:

@@ -182,6 +182,31 @@ async def test_a_machine_that_fails_begins_anew_with_what_was_recorded(
         assert isinstance(await client.ask(ask.ResumeQueue(1)), Done)
 
 
+async def test_a_mistake_in_speaking_to_a_manager_is_one_failed_answer(
+    place: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashes: list[Exception] = []
+
+    def mistaken(self, submission):
+        yield Command(("true",))
+        raise OverflowError("of ours")
+
+    monkeypatch.setattr(Slurm, "submit", mistaken)
+    async with allocating(place, crashes=crashes) as (nest, _):
+        client = nest.client()
+        await client.ask(ask.AddQueue(PARAMS, False))
+        await client.submit()
+
+        async def is_unsure() -> bool:
+            found = await rows(client)
+            return bool(found) and "OverflowError" in found[0].note
+
+        await eventually(is_unsure)
+        refused = await client.ask(ask.TryQueue(PARAMS))
+        assert "internal error" in refused.reason
+    assert crashes
+
+
 async def test_a_directory_that_cannot_be_made_is_a_failed_submission(place: Site) -> None:
     (place.instance / "autoalloc").write_text("in the way")
     async with allocating(place) as (nest, _):
