@@ -6,7 +6,7 @@ What is free, who else waits and what is held for whom play no part.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -19,7 +19,7 @@ from hqtrio.messages.client import (
     WorkerFit,
 )
 from hqtrio.model.resources import Request, Variants
-from hqtrio.scheduling.mirror import Mirror
+from hqtrio.scheduling.mirror import Mirror, Shape
 
 _PAGE_BYTES: Final = 128 * 1024  # keeps a page within one frame, and short to make
 _CONDITION_BYTES: Final = 24  # about what one takes, beside the name of its resource
@@ -51,14 +51,33 @@ def explain(workers: Mapping[int, Mirror], variants: Variants, after: int, now: 
     return Fits(tuple(rows), len(shown) < len(wanted))
 
 
-def could_run(mirror: Mirror, variants: Variants, now: float) -> bool:
-    """Whether the worker could ever run this, perhaps with others that are not there yet."""
-    sizes = {pool.resource: pool.size for pool in mirror.shape.descriptor.pools}
-    remaining_s = None if mirror.deadline_at == inf else max(0.0, mirror.deadline_at - now)
-    return any(
-        all(one.holds for one in _conditions(request, sizes, remaining_s, request.nodes))
-        for request in variants
-    )
+class Uses:
+    """For which workers there is anything to do, perhaps with others that are not there yet.
+
+    What a worker must have is looked at once for all of one shape.
+    """
+
+    def __init__(self, waiting: Iterable[Variants]) -> None:
+        self._requests = {request for variants in waiting for request in variants}
+        self._shortest: dict[int, float | None] = {}  # by shape
+
+    def has_any(self, mirror: Mirror, now: float) -> bool:
+        """Whether the worker could ever run one of the variants."""
+        key = id(mirror.shape)
+        if key not in self._shortest:
+            self._shortest[key] = self._shortest_on(mirror.shape)
+        shortest_s = self._shortest[key]
+        return shortest_s is not None and shortest_s <= max(0.0, mirror.deadline_at - now)
+
+    def _shortest_on(self, shape: Shape) -> float | None:
+        """How long a worker must live at least; None if nothing fits it."""
+        sizes = {pool.resource: pool.size for pool in shape.descriptor.pools}
+        times = (
+            request.time_s
+            for request in self._requests
+            if all(one.holds for one in _conditions(request, sizes, None, request.nodes))
+        )
+        return min(times, default=None)
 
 
 def _conditions(

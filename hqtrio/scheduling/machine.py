@@ -68,7 +68,7 @@ from hqtrio.scheduling.events import (
     ToLink,
     WorkerSaid,
 )
-from hqtrio.scheduling.explain import Fits, could_run, explain
+from hqtrio.scheduling.explain import Fits, Uses, explain
 from hqtrio.scheduling.holds import Hold
 from hqtrio.scheduling.mirror import Mirror, Unit
 from hqtrio.scheduling.ready import Spans
@@ -92,7 +92,7 @@ PACE_S: Final = 0.004  # for each worker
 PACE_MAX_S: Final = 4.0
 STOP_GRACE_S: Final = 60.0
 PATIENCE_S: Final = 60.0
-DEMAND_ROUNDS: Final = 3  # that are run before the question is answered
+ASKED_ROUNDS: Final = 3  # that are run before a question is answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -673,17 +673,21 @@ class Scheduling:
         self, workers: Iterable[int], waiting: Sequence[Variants], now: Now
     ) -> None:
         """Stop those of the workers that have nothing to do, now and when last asked, and could
-        run nothing of what waits. Where nothing waits, all have their idle timeout."""
+        run nothing of what waits, here or according to the caller. Where nothing waits, all have
+        their idle timeout; the next `end_batch` sends what there is to send."""
+        if not self._has_settled(now.monotonic):
+            return
+        here = [k.variants for k in self._tables.classes.values() if k.ready]
+        uses = Uses((*waiting, *here))
         idle = set()
-        if waiting and not self._tables.dirty:
-            for worker in workers:
-                mirror = self._tables.workers.get(worker)
-                if mirror is None or not mirror.is_idle or mirror.stopping is not None:
-                    continue
-                if not any(could_run(mirror, variants, now.monotonic) for variants in waiting):
-                    idle.add(worker)
-                    if worker in self._useless:
-                        self._stop(mirror, LossReason.IDLE_TIMEOUT, now.monotonic)
+        for worker in workers if waiting else ():
+            mirror = self._tables.workers.get(worker)
+            if mirror is None or not mirror.is_idle or mirror.stopping is not None:
+                continue
+            if not uses.has_any(mirror, now.monotonic):
+                idle.add(worker)
+                if worker in self._useless:
+                    self._stop(mirror, LossReason.IDLE_TIMEOUT, now.monotonic)
         self._useless = idle
 
     def demand(self, types: Sequence[WorkerType], now: Now) -> Demand | None:
@@ -692,13 +696,17 @@ class Scheduling:
         None if that cannot be told yet. What can start here starts first; the next `end_batch`
         sends it.
         """
-        for _ in range(DEMAND_ROUNDS):
-            if not self._tables.dirty:
-                break
-            self._run_round(now.monotonic)
-        if self._tables.dirty:
+        if not self._has_settled(now.monotonic):
             return None
         return plan(waiting_in(self._tables), types)
+
+    def _has_settled(self, at: float) -> bool:
+        """Start what can start; says whether that was all."""
+        for _ in range(ASKED_ROUNDS):
+            if not self._tables.dirty:
+                break
+            self._run_round(at)
+        return not self._tables.dirty
 
     def statistics(self) -> Statistics:
         classes = self._tables.classes.values()
