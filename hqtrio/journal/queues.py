@@ -37,6 +37,9 @@ class QueueSurvey:
         self._last = 0
         self._live: set[int] = set()
         self._open: dict[int, set[int]] = defaultdict(set)  # allocations that have not ended
+        # Of queues that were removed, those that had not at any time since: one that comes back
+        # needs its queue, which others have kept there until then.
+        self._outlived: dict[int, set[int]] = {}
         # Node seconds of those that have, by number, the earliest first.
         self._ended: dict[int, dict[int, float]] = defaultdict(dict)
         self._forgotten: dict[int, tuple[int, float]] = {}
@@ -50,6 +53,7 @@ class QueueSurvey:
             case QueueRemoved(queue):
                 self._last = max(self._last, queue)
                 self._live.discard(queue)
+                self._outlived[queue] = set(self._open[queue])
             case QueuesUsed(queue):
                 self._last = max(self._last, queue)
             case ResourcesLearned(queue):
@@ -59,6 +63,8 @@ class QueueSurvey:
             case AllocationQueued(queue, number) | AllocationStarted(queue, number):
                 self._open[queue].add(number)
                 self._ended[queue].pop(number, None)
+                if queue in self._outlived:
+                    self._outlived[queue].add(number)
             case AllocationEnded(queue, number, node_s=node_s):
                 self._end(queue, number, node_s)
             case SubmissionFailed(queue, number):
@@ -114,4 +120,6 @@ class QueueSurvey:
     def _knows(self, queue: int, number: int) -> bool:
         if number in self._open[queue]:
             return True
-        return queue in self._live and number in self._ended[queue]
+        if queue in self._live:
+            return number in self._ended[queue]
+        return number in self._outlived.get(queue, ())
