@@ -99,11 +99,20 @@ class Streams:
 
         sock = socket.socket(socket.AF_UNIX)
         sock.setblocking(False)
+        place, name = os.path.split(path)
+        fd = -1
         try:
+            if hasattr(os, "O_PATH"):
+                # The kernel takes short names only: the socket's own, below its open directory.
+                fd = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                path = f"/proc/self/fd/{fd}/{name}"
             sock.connect(path)
         except OSError:
             sock.close()
             raise
+        finally:
+            if fd >= 0:
+                os.close(fd)
         self._sock, self._received = sock, Frames()
         assert self._waiter is not None
         self._waiter.add(sock.fileno())

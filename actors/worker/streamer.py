@@ -20,6 +20,7 @@ import trio
 
 from actors.worker.children import FIRST_FD, spawn_child
 from actors.worker.reaper import Reaper, wait_gone
+from hqtrio.net.unix import short_path
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ async def open_streamer(path: Path, reaper: Reaper) -> AsyncIterator[None]:
     everything is written."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.setblocking(False)
-        listener.bind(os.fspath(path))
+        with short_path(os.fsencode(path)) as name:
+            listener.bind(name)
         listener.listen(_BACKLOG)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_keep_streamer, listener, reaper)

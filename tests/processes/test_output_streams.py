@@ -97,6 +97,15 @@ def test_s5_01_many_tasks_of_two_workers_share_two_files(cluster):
     assert "Job 5 not found" in log(cluster, "mylog", "export", "5", check=1).stderr
 
 
+def test_a_long_temporary_directory_is_no_obstacle_to_streams(cluster):
+    deep = cluster.root / ("d" * 100)
+    deep.mkdir()
+    cluster.start_server()
+    cluster.start_worker("--cpus", "1", TMPDIR=str(deep))
+    cluster.run("submit", "--stream", "mylog", "--wait", "--", "echo", "hello")
+    assert log(cluster, "mylog", "cat", "1", "stdout").stdout == "hello\n"
+
+
 def test_s5_02_what_two_tasks_print_at_the_same_time_is_told_apart(cluster):
     cluster.start_server()
     cluster.start_worker("--cpus", "2")
