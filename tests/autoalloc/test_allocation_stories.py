@@ -40,7 +40,6 @@ from hqtrio.model.worker import LossReason
 STORIES = range(2000 if os.environ.get("HQTRIO_LONG") == "1" else 120)
 STEPS = 150
 QUIET_S = 3 * 3600.0
-MARGIN_S = 1.0
 
 
 class Killed(Exception):
@@ -111,17 +110,9 @@ class Story(Desk):
         params, active = queue.params, list(queue.active.values())
         assert queue.paused is None
         waiting = sum(one.stage in (Stage.PLANNED, Stage.QUEUED) for one in active)
-        # One that was thought to have ended may have come back meanwhile.
-        assert waiting <= params.backlog + self.surprises(queue.id)
+        assert waiting <= params.backlog
         if params.max_worker_count is not None:
-            extra = self.surprises(queue.id) * params.max_workers_per_alloc
-            assert sum(one.nodes for one in active) <= params.max_worker_count + extra
-
-    def surprises(self, queue: int) -> int:
-        """Allocations that may have been added behind the machine's back."""
-        return sum(
-            one.queued_at is not None for one in self.machine.books.queues[queue].active.values()
-        )
+            assert sum(one.nodes for one in active) <= params.max_worker_count
 
     def _hand_in(self, effect: act.Submit):
         if self.chance(0.15):
