@@ -19,6 +19,7 @@ from actors.launcher.frames import Frames, frame
 from actors.launcher.processes import processes
 from actors.worker.children import spawn_child
 from actors.worker.reaper import Reaper, wait_gone
+from actors.worker.silence import Silence
 from hqtrio.worker.orders import (
     Answer,
     CloseLane,
@@ -48,7 +49,6 @@ _KILL_S: Final = 1.0
 _CORES_PER_LAUNCHER: Final = 16
 _LAUNCHERS_MIN: Final = 2
 _LAUNCHERS_MAX: Final = 8
-_SLICES: Final = 4
 _CHUNK: Final = 1000  # orders in one frame: the answers to the first need not wait for the rest
 # A slot has a handful of orders under way (bodies, lane, tasks); 100,000 unsent ones mean that
 # the launcher has long been hanging.
@@ -177,8 +177,8 @@ class _Edge:
 
     def __init__(self, launcher: int, say: Say) -> None:
         self._launcher, self._say = launcher, say
-        self._sent = self._obeyed = self._heard = 0  # frames
-        self._ordered = trio.Event()
+        self._silence = Silence()
+        self._is_ready = False
         self.hangs = False
 
     async def send(self, link: trio.socket.SocketType, receive: Receive) -> None:
@@ -187,8 +187,7 @@ class _Edge:
             while orders := await receive():
                 for begin in range(0, len(orders), _CHUNK):
                     chunk = [_encode(order) for order in orders[begin : begin + _CHUNK]]
-                    self._sent += 1
-                    self._ordered.set()
+                    self._silence.sent()
                     await _send_all(link, frame(chunk))
         except OSError:
             return  # `hear` sees the end as well
@@ -204,11 +203,12 @@ class _Edge:
             if not data:
                 return
             for answer in received.feed(data):
-                self._heard += 1
-                if self._heard == 1:
-                    self._say(LauncherReady(self._launcher))
-                else:
+                if self._is_ready:
                     self._answer(*answer)
+                else:
+                    self._is_ready = True
+                    self._silence.answered(0)
+                    self._say(LauncherReady(self._launcher))
 
     async def watch(self, full: trio.Event, silence_s: float, nursery: trio.Nursery) -> None:
         """End the edge once orders wait too long or are too many."""
@@ -219,24 +219,11 @@ class _Edge:
                 either.cancel_scope.cancel()
 
             either.start_soon(overflow)
-            await self._silence(silence_s)
+            await self._silence.too_long(silence_s)
             either.cancel_scope.cancel()
         self.hangs = True
         log.error("launcher %d does not answer; a file system may hang", self._launcher)
         nursery.cancel_scope.cancel()
-
-    async def _silence(self, silence_s: float) -> None:
-        while True:
-            if self._obeyed == self._sent:
-                self._ordered = trio.Event()
-                await self._ordered.wait()
-            heard = self._heard
-            for _ in range(_SLICES):  # a worker that was suspended itself must not blame others
-                await trio.sleep(silence_s / _SLICES)
-                if self._heard != heard:
-                    break
-            else:
-                return
 
     def _answer(
         self,
@@ -246,7 +233,7 @@ class _Edge:
         taken: tuple[tuple[int, tuple[int, ...]], ...],
         obeyed: int,
     ) -> None:
-        self._obeyed = obeyed
+        self._silence.answered(obeyed)
         if not (started or ended or refused or taken):
             return
         now = time.monotonic()
