@@ -98,17 +98,20 @@ def what_never_restarts_runs_once(history: History) -> Iterator[str]:
 def what_fails_has_a_reason(history: History) -> Iterator[str]:
     submit_of = {submit.label: submit for submit in history.submits}
     label_of = {mark.task: mark.label for mark in history.marks}
+    # One that was killed before its first line has left no mark.
+    named = {submit.name: submit.label for submit in history.submits if submit.name}
+    label_of_job = {job: named.get(name, "") for job, name in history.names}
     begun: dict[Task, list[Mark]] = defaultdict(list)
     for mark in history.marks:
         if mark.what == "begin":
             begun[mark.task].append(mark)
     deaths = sum(fault.what in DEADLY or _is_long(fault, history) for fault in history.faults)
     for outcome in history.outcomes:
-        submit = submit_of.get(label_of.get(outcome.task, ""))
+        label = label_of.get(outcome.task) or label_of_job.get(outcome.task.job, "")
+        submit = submit_of.get(label)
         if outcome.state != "failed" or (submit and submit.fails):
             continue
         limit = 1 if submit and submit.never_restart else submit.crash_limit if submit else 0
-        # One that was killed before its first line has left no mark.
         is_crashed = limit and deaths >= limit and any(w in outcome.error for w in CRASHES)
         if not is_crashed or not all(_cause(history, mark) for mark in begun[outcome.task]):
             yield f"task {outcome.task.job}.{outcome.task.number} failed: {outcome.error}"

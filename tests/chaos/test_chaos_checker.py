@@ -157,3 +157,14 @@ def test_a_task_may_fail_when_its_workers_have_died_as_often_as_it_may() -> None
     history.marks = [m for m in history.marks if m.task != TWO or m.instance == 0]
     history.outcomes[1] = Outcome(TWO, "failed", "was running on a worker that was lost")
     assert checker.violations(history) == []
+
+
+def test_a_task_that_was_killed_before_its_first_line_belongs_to_its_jobs_submit() -> None:
+    history = a_good_run()
+    history.submits[2] = Submit("fragile", 1, job=2, name="fragile", never_restart=True)
+    history.names.append((2, "fragile"))
+    history.tasks.append(Task(2, 0))
+    history.outcomes.append(Outcome(Task(2, 0), "failed", "Task was running on a lost worker"))
+    assert checker.violations(history) == []
+    history.submits[2] = replace(history.submits[2], never_restart=False)
+    assert broken(history) == {"what_fails_has_a_reason"}

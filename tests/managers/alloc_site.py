@@ -76,7 +76,10 @@ class Site:
 
     def wait_finished(self, job: int, tasks: int) -> None:
         """All tasks have finished, none of them twice and none has failed."""
-        self.cluster.wait_counts(job, finished=tasks)
+        wait_until(
+            lambda: self.cluster.counts(job) == {"finished": tasks},
+            lambda: f"{self.cluster.run('job', 'tasks', str(job)).stdout}\n{self.log()}",
+        )
 
     @property
     def gated(self) -> tuple[str, ...]:
