@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,6 @@ from actors.server.links import ALLOCATOR_MAX, AllocatorMail, SchedulerMail, Ser
 from actors.server.manager_commands import COMMAND_S
 from hqtrio.autoalloc.books import Books
 from hqtrio.autoalloc.context import Settings
-from hqtrio.autoalloc.limiter import Limits
 from hqtrio.autoalloc.pbs import Pbs
 from hqtrio.autoalloc.slurm import Slurm
 from hqtrio.model.allocation import Manager
@@ -41,7 +41,9 @@ def settings_from(instance: Path, environment: Mapping[str, str]) -> Settings:
     tick_s = _ms(environment, "HQ_AUTOALLOC_SCHEDULE_TICK_INTERVAL_MS", usual.tick_s)
     delay_s = _ms(environment, "HQ_AUTOALLOC_MAX_SCHEDULE_DELAY_MS", usual.max_delay_s)
     fails = environment.get("HQ_AUTOALLOC_MAX_ALLOCATION_FAILS", "")
-    limits = Limits(int(fails)) if fails.isascii() and fails.isdigit() else usual.limits
+    limits = usual.limits
+    if fails.isascii() and fails.isdigit() and len(fails) < 10 and int(fails):
+        limits = replace(limits, allocation_failures=int(fails))
     log_levels = environment.get(LOG_VARIABLE)
     program = own_file()
     return Settings(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -44,11 +44,14 @@ from hqtrio.autoalloc.dialogues import (
     Dialogue,
     NotCancelled,
     Rejected,
+    SubmitAnswer,
     Unanswered,
     Unsure,
 )
 from hqtrio.autoalloc.machine import Allocating
+from hqtrio.messages.allocations import FindAllocation, ListAllocations, ListQueues
 from hqtrio.messages.client import Failure, Said
+from hqtrio.messages.records import QueueRecord
 from hqtrio.model.allocation import Manager, Rejection
 from hqtrio.now import Now
 from hqtrio.scheduling.demand import Demand
@@ -62,7 +65,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 4  # commands of one manager: login nodes count processes
 TICK_FAILED_S: Final = 10.0
-CRASHES_MAX: Final = 2  # over the same event
+# Answered from what is known, also while that cannot be recorded.
+QUESTIONS: Final = (ListQueues, ListAllocations, FindAllocation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Allocator:
         self._clients: dict[int, tuple[int, SessionOutbox]] = {}
         self._ending: Reply[None] | None = None
         self._limits = {manager: trio.CapacityLimiter(AT_ONCE) for manager in Manager}
-        self._crashes: Counter[str] = Counter()
+        self._mail: deque[AllocatorMail] = deque()  # taken from the mailbox, and not handled yet
 
     async def run(self, mailbox: Mailbox[AllocatorMail]) -> None:
         """Handle mail batch by batch until the mailbox is closed and drained."""
@@ -105,13 +109,14 @@ class Allocator:
             self._commands, self._mailbox = commands, mailbox
             machine = await self._begin()
             while True:
-                with trio.move_on_at(machine.next_deadline()):
-                    await mailbox.arrival()
-                batch = mailbox.take()
-                if not batch and mailbox.closed:
+                if not self._mail:
+                    with trio.move_on_at(machine.next_deadline()):
+                        await mailbox.arrival()
+                self._mail.extend(mailbox.take())
+                if not self._mail and mailbox.closed:
                     break
-                for mail in batch:
-                    machine = await self._handle(machine, mail)
+                while self._mail:
+                    machine = await self._handle(machine, self._mail.popleft())
                 if machine.next_deadline() <= trio.current_time():
                     machine = await self._step(machine, None)
                 if self._ending is not None and machine.is_quiet:
@@ -127,7 +132,7 @@ class Allocator:
             self._on_crash(error)
             log.error("the allocator cannot take up what was recorded", exc_info=error)
             machine, effects = Allocating(self._parts.settings, self._books.copy()), ()
-        await self._perform(effects)
+        await self._perform(machine, effects)
         return machine
 
     def _now(self) -> Now:
@@ -153,49 +158,68 @@ class Allocator:
                 return await self._step(machine, act.ServerEnds())
         return await self._step(machine, mail)
 
-    async def _step(self, machine: Allocating, event: act.Event | None) -> Allocating:
+    async def _step(
+        self, machine: Allocating, event: act.Event | None, *, again: bool = False
+    ) -> Allocating:
         """Handle an event, or the alarms; another machine if this one cannot."""
         try:
             now = self._now()
             effects = machine.tick(now) if event is None else machine.handle(event, now)
         except Exception as error:
-            return await self._begin_anew(error, event)
-        await self._perform(effects)
+            return await self._begin_anew(error, event, again=again)
+        await self._perform(machine, effects)
         return machine
 
-    async def _begin_anew(self, error: Exception, event: act.Event | None) -> Allocating:
+    async def _begin_anew(
+        self, error: Exception, event: act.Event | None, *, again: bool
+    ) -> Allocating:
         """What was recorded is all that counts; an event that does it again is set aside."""
         self._on_crash(error)
-        mark = repr(event)
-        self._crashes[mark] += 1
-        log.error("the allocator begins anew after %.200s", mark, exc_info=error)
+        log.error("the allocator begins anew after %.200r", event, exc_info=error)
         machine = await self._begin()
         if self._ending is not None:
-            await self._perform(machine.handle(act.ServerEnds(), self._now()))
+            await self._perform(machine, machine.handle(act.ServerEnds(), self._now()))
         asker = event.token if isinstance(event, act.Asked | act.Tried) else None
         for token in [token for token in self._clients if token != asker]:
             self._answer(act.Answer(token, Failure("The allocator began anew: try again")))
         if event is None:
             await trio.sleep(TICK_FAILED_S)
             return machine
-        if self._crashes[mark] < CRASHES_MAX:
-            return await self._step(machine, event)
-        del self._crashes[mark]
-        log.error("the allocator sets this aside: %.200s", mark)
+        if not again:
+            return await self._step(machine, event, again=True)
+        log.error("the allocator sets this aside: %.200r", event)
         if isinstance(event, act.Asked | act.Tried):
             self._answer(act.Answer(event.token, Failure("Internal error of the allocator")))
         return machine
 
     # --- effects
 
-    async def _perform(self, effects: Sequence[act.Effect]) -> None:
+    async def _record(self, machine: Allocating, records: tuple[QueueRecord, ...]) -> None:
+        """They are durable when it returns; who only wants to look is served meanwhile."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._serve_questions, machine)
+            await self._server.ask(partial(RecordQueues, records))
+            nursery.cancel_scope.cancel()
+        for record in records:
+            self._books.apply(record)
+
+    async def _serve_questions(self, machine: Allocating) -> None:
+        while not self._mailbox.closed:
+            await self._mailbox.arrival()
+            for mail in self._mailbox.take():
+                if isinstance(mail, QueueAsked) and isinstance(mail.request, QUESTIONS):
+                    for effect in machine.handle(act.Asked(0, mail.request), self._now()):
+                        if isinstance(effect, act.Answer):
+                            mail.outbox.tell(Said(mail.number, effect.response))
+                else:
+                    self._mail.append(mail)
+
+    async def _perform(self, machine: Allocating, effects: Sequence[act.Effect]) -> None:
         parts, start = self._parts, self._commands.start_soon
         for effect in effects:
             match effect:
                 case act.Record(records):
-                    await self._server.ask(partial(RecordQueues, records))
-                    for record in records:
-                        self._books.apply(record)
+                    await self._record(machine, records)
                 case act.Answer():
                     self._answer(effect)
                 case act.Say(is_error, text):
@@ -255,13 +279,17 @@ class Allocator:
         failure: Callable[[str], T],
     ) -> None:
         """Hold a dialogue, and tell the machine what it came to; `failure` if that is our fault."""
+        self._tell(event(await self._hold(manager, dialogue, failure)))
+
+    async def _hold(
+        self, manager: Manager, dialogue: Callable[[], Dialogue[T]], failure: Callable[[str], T]
+    ) -> T:
         try:
             async with self._limits[manager]:
                 environment = self._environment(manager)
-                answer = await hold(dialogue(), environment, self._parts.timeout_s)
+                return await hold(dialogue(), environment, self._parts.timeout_s)
         except Exception as error:
-            answer = failure(self._mistake(error))
-        self._tell(event(answer))
+            return failure(self._mistake(error))
 
     def _mistake(self, error: Exception) -> str:
         """Of ours, in speaking to a manager; nobody else suffers from it."""
@@ -279,12 +307,8 @@ class Allocator:
         except (OSError, ValueError) as error:
             self._tell(told(Rejected(Rejection.NO_DIRECTORY, str(error))))
             return
-        try:
-            async with self._limits[manager]:
-                environment = self._environment(manager)
-                answer = await hold(adapter.submit(submission), environment, self._parts.timeout_s)
-        except Exception as error:
-            answer = Unsure(self._mistake(error))
+        dialogue = partial(adapter.submit, submission)
+        answer: SubmitAnswer = await self._hold(manager, dialogue, Unsure)
         if isinstance(answer, Accepted):
             await note_job(submission.directory, answer.id)
         self._tell(told(answer))

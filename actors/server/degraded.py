@@ -12,6 +12,13 @@ from typing import Final
 from msgspec.structs import replace
 
 from actors.server.journal import Journal
+from hqtrio.messages.allocations import (
+    AddQueue,
+    EditQueue,
+    PauseQueue,
+    RemoveQueue,
+    ResumeQueue,
+)
 from hqtrio.messages.client import (
     AnyRequest,
     CancelJobs,
@@ -33,7 +40,8 @@ from hqtrio.messages.client import (
 
 _RECORDED: Final = (
     SubmitJob, SubmitBegin, SubmitPart, SubmitCommit, OpenJob, CloseJobs, CancelJobs, ForgetJobs,
-    FlushJournal, PruneJournal, StopServer, StopWorkers,
+    FlushJournal, PruneJournal, StopServer, StopWorkers, AddQueue, EditQueue, RemoveQueue,
+    PauseQueue, ResumeQueue,
 )  # fmt: skip
 
 SLOW: Final = "the disk of the journal does not answer"

@@ -33,7 +33,7 @@ from hqtrio.messages.records import (
     WorkerJoined,
     WorkerLeft,
 )
-from hqtrio.model.allocation import FAILURES, Cause, Manager, QueueParams, Rejection
+from hqtrio.model.allocation import FAILURES, Cause, Manager, QueueParams
 from hqtrio.model.resources import Descriptor
 from hqtrio.model.worker import CRASHES, LossReason
 
@@ -88,7 +88,6 @@ class Allocation:
     started_at: float | None = None
     ended_at: float | None = None
     cause: Cause | None = None
-    rejection: Rejection | None = None
     words: str = ""
     is_cancelled: bool = False  # it is to end
     earlier_s: float = 0.0  # of runs before the manager queued it again
@@ -267,7 +266,7 @@ class Books:
                 self._queue(queue, allocation, job_id, at)
             case SubmissionFailed(_, _, rejection, words, at):
                 allocation.stage, allocation.ended_at = Stage.REFUSED, at
-                allocation.rejection, allocation.words = rejection, words
+                allocation.words = words
                 queue.limiter.reject(rejection, words)
             case AllocationStarted(_, _, at):
                 if not is_active(allocation):
@@ -307,7 +306,7 @@ class Books:
         if allocation.ended_at is not None and at >= allocation.ended_at:
             allocation.earlier_s = allocation.used_s(allocation.ended_at)
         allocation.node_s = 0.0
-        allocation.cause = allocation.rejection = allocation.ended_at = None
+        allocation.cause = allocation.ended_at = None
         allocation.started_at, allocation.words = None, ""
         allocation.lost.clear()
 

@@ -84,7 +84,7 @@ class Context:
         """Have the managers asked no later than that."""
         self.refresh_at = min(self.refresh_at, now.monotonic + seconds)
 
-    def manager_of(self, allocation: Allocation) -> Queue:
+    def queue_of(self, allocation: Allocation) -> Queue:
         """The queue of an allocation that is in the books."""
         queue = self.books.queue(allocation.queue)
         assert queue is not None
@@ -97,7 +97,7 @@ class Context:
         trace = self.trace(allocation)
         if allocation.id and not trace.is_cancelling:
             trace.is_cancelling, trace.cancel_at = True, inf
-            manager = self.manager_of(allocation).params.manager
+            manager = self.queue_of(allocation).params.manager
             self.effects.append(Cancel(manager, allocation.id, allocation.directory))
 
     def cancel_unwanted(self, allocation: Allocation, now: Now) -> None:

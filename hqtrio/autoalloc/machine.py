@@ -53,7 +53,7 @@ from hqtrio.model.worker import LossReason
 from hqtrio.now import Now
 from hqtrio.units import quote
 
-__all__ = ["Allocating", "Settings"]
+__all__ = ["Allocating"]
 
 TRIALS_MAX: Final = 8  # at once
 HAS_RUNNING: Final = (

@@ -51,7 +51,7 @@ class Passes:
             context.is_wanted, self._last_at = False, now.monotonic
             self._pause_failing(now)
             queues = [queue for queue in context.books.queues.values() if queue.paused is None]
-            if any(self._room(queue, now) for queue in queues):
+            if any(room.has_room(queue, 1, now.wall) for queue in queues):
                 self._asked = tuple(queue.id for queue in queues)
                 context.effects.append(AskDemand(tuple(_query(queue) for queue in queues)))
 
@@ -113,9 +113,6 @@ class Passes:
             queued=room.queued(queue),
             remaining=room.remaining(queue, now.wall),
         )
-
-    def _room(self, queue: Queue, now: Now) -> bool:
-        return room.has_room(queue, 1, now.wall)
 
     # --- what users are told
 

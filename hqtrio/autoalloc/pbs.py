@@ -6,6 +6,7 @@ Its times are local ones without a zone and are left alone, but for the few that
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ from hqtrio.autoalloc.dialogues import (
     Waiting,
 )
 from hqtrio.autoalloc.failing import refused, text_of, why
-from hqtrio.autoalloc.script import allocation_files, clock, quote_word, submit_path, worker_path
+from hqtrio.autoalloc.script import allocation_files, clock, submit_path, worker_path
 from hqtrio.model.allocation import Cause, Rejection
 
 __all__ = ["Pbs"]
@@ -107,7 +108,7 @@ class Pbs:
         headers.append("-r n")  # the same allocation twice would be counted once
         if submission.trial:
             headers.append("-h")
-        path = quote_word(worker_path(directory)).replace("'", "'\\''")
+        path = shlex.quote(worker_path(directory)).replace("'", "'\\''")
         spread = f"pbsdsh -- bash -l -c '{path}'"
         return allocation_files(submission, "#PBS", headers, spread)
 

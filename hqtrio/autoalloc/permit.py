@@ -35,11 +35,13 @@ def permit(
             if not gangs[size]:
                 del gangs[size]
         single_node = max(0, single_node - left)
-    wanted = [nodes for nodes in sorted(gangs, reverse=True) for _ in range(gangs[nodes])]
+    # No more of each size than there is room for, however many are wanted.
+    room = max(0, backlog - queued)
+    wanted = [
+        nodes for nodes in sorted(gangs, reverse=True) for _ in range(min(gangs[nodes], room))
+    ]
     is_gang = [True] * len(wanted)
     full, rest = divmod(single_node, max_workers_per_alloc)
-    room = max(0, backlog - queued)
-    # No more than there is room for, however many are wanted.
     wanted += [max_workers_per_alloc] * min(full, room)
     if rest:
         wanted.append(rest)

@@ -31,16 +31,11 @@ def allocation_files(
     if submission.nodes > 1:
         files[WORKER_FILE] = "\n".join((_SHELL, _TRAP, command)) + "\n"
         command = spread
-    words = [quote_word(word) for word in submission.params.manager_args]
+    words = [shlex.quote(word) for word in submission.params.manager_args]
     lines = [*headers, *([" ".join(words)] if words else [])]
     head = [_SHELL, *(f"{prefix} {line}" for line in lines), "", _TRAP]
     files[SUBMIT_FILE] = "\n".join((*head, command))
     return files
-
-
-def quote_word(word: str) -> str:
-    """As typed if nothing of it means anything to a shell."""
-    return shlex.quote(word)
 
 
 def submit_path(directory: str) -> str:
@@ -61,10 +56,10 @@ def worker_command(submission: Submission) -> str:
     """One line: what comes before the worker, the worker, what comes after it."""
     params, worker = submission.params, submission.params.worker
     program = (worker.program,) if worker.program else submission.words
-    parts = [f"{name}={quote_word(value)}" for name, value in submission.variables]
+    parts = [f"{name}={shlex.quote(value)}" for name, value in submission.variables]
     if wrap := worker.wrap_cmd.strip():
         parts.append(wrap)
-    parts += [quote_word(word) for word in program]
+    parts += [shlex.quote(word) for word in program]
     parts += [
         "worker",
         "start",

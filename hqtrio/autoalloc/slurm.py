@@ -6,6 +6,7 @@ the controller is down. `sacct` is not there on every site. Times are asked for 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -38,7 +39,6 @@ from hqtrio.autoalloc.failing import refused, text_of, why
 from hqtrio.autoalloc.script import (
     allocation_files,
     clock,
-    quote_word,
     submit_path,
     worker_path,
 )
@@ -111,15 +111,15 @@ class Slurm:
         headers = [
             f"--nodes={nodes}",
             f"--job-name={submission.name}",
-            f"--output={quote_word(directory + '/stdout')}",
-            f"--error={quote_word(directory + '/stderr')}",
+            f"--output={shlex.quote(directory + '/stdout')}",
+            f"--error={shlex.quote(directory + '/stderr')}",
             f"--time={clock(submission.params.time_limit_s)}",
             # The same allocation twice would be counted once.
             "--no-requeue",
         ]
         if submission.trial:
             headers.append("--hold")
-        path = quote_word(worker_path(directory))
+        path = shlex.quote(worker_path(directory))
         spread = f"srun --overlap --ntasks={nodes} --nodes={nodes} {path}"
         return allocation_files(submission, "#SBATCH", headers, spread)
 

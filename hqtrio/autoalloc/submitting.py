@@ -101,7 +101,7 @@ class Submitting:
         context = self._context
         if allocation.id and allocation.id != job_id:
             # One of two jobs of the same submission, and the other one was found first.
-            manager = context.manager_of(allocation).params.manager
+            manager = context.queue_of(allocation).params.manager
             context.effects.append(Cancel(manager, job_id, allocation.directory))
             return
         if not allocation.id:
@@ -121,6 +121,7 @@ class Submitting:
         context.record(
             SubmissionFailed(allocation.queue, allocation.number, rejection, words, now.wall)
         )
+        context.traces.pop((allocation.queue, allocation.number), None)
         context.is_wanted = True
         self._tracking.discard_old(allocation)
         self.stop(allocation.queue)
@@ -141,7 +142,7 @@ class Submitting:
                 continue
             trace.find_at = inf
             if allocation.stage is Stage.PLANNED and not trace.is_submitting:
-                params = context.manager_of(allocation).params
+                params = context.queue_of(allocation).params
                 context.effects.append(
                     Find(
                         allocation.queue,
@@ -171,7 +172,7 @@ class Submitting:
                     trace.find_at = now.monotonic + FIND_S[trace.finds]
             case Found(jobs):
                 # What its status says may be the end of a removed queue.
-                manager = context.manager_of(allocation).params.manager
+                manager = context.queue_of(allocation).params.manager
                 self._accepted(allocation, jobs[0].id, now)
                 self._tracking.heard(allocation, jobs[0].status, now)
                 for job in jobs[1:]:

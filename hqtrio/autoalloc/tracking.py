@@ -78,6 +78,7 @@ class Tracking:
         """Ask every manager that has, or had lately, something of ours."""
         context = self._context
         context.refresh_at = now.monotonic + context.settings.refresh_s
+        self._gone = {place for place in self._gone if context.books.allocation(place)}
         for manager in Manager:
             ids = tuple(dict.fromkeys(self._to_ask(manager)))
             if (ids or self.has_strays(manager)) and manager not in self._asking:
@@ -238,7 +239,7 @@ class Tracking:
                 context.record(AllocationStarted(allocation.queue, allocation.number, at))
             case Running():
                 gone_s = now.wall - (allocation.ended_at or now.wall)
-                stop_cmd = context.manager_of(allocation).params.worker.stop_cmd
+                stop_cmd = context.queue_of(allocation).params.worker.stop_cmd
                 if gone_s >= LINGER_S and not stop_cmd:
                     context.say(f"{label(allocation)} runs without workers: cancelled")
                     self._cancel_again(allocation, now)
@@ -253,7 +254,7 @@ class Tracking:
                 self._context.cancel(allocation, now)
 
     def _cancel_again(self, allocation: Allocation, now: Now) -> None:
-        manager = self._context.manager_of(allocation).params.manager
+        manager = self._context.queue_of(allocation).params.manager
         self._context.effects.append(Cancel(manager, allocation.id, allocation.directory))
 
     def _found(self, manager: Manager, other: Other, now: Now) -> None:
@@ -305,7 +306,7 @@ class Tracking:
 
     def match(self, allocation: Allocation, now: Now) -> None:
         """Workers that came before the id of their job was known."""
-        manager = self._context.manager_of(allocation).params.manager
+        manager = self._context.queue_of(allocation).params.manager
         key = job_key(manager, allocation.id)
         for event in list(self._unmatched.values()):
             if job_key(event.manager, event.job_id) == key:
@@ -325,7 +326,7 @@ class Tracking:
         elif not allocation.missing:
             context.say(f"{label(allocation)} has more workers than nodes")
         context.record(WorkerJoined(*place, event.worker, now.wall))
-        queue = context.manager_of(allocation)
+        queue = context.queue_of(allocation)
         if queue.resources != event.descriptor:
             context.record(ResourcesLearned(queue.id, event.descriptor))
         context.is_wanted = True

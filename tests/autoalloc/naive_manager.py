@@ -104,6 +104,7 @@ class World:
         self.submitted: list[tuple[int, int]] = []
         self.fuse: int | None = None  # effects until the server is killed
         self.kills = 0
+        self.is_ending = False
         self._tokens = self._last_worker = 0
         self.machine = Allocating(SETTINGS)
         self.perform(self.machine.begin((), self.now()))
@@ -130,7 +131,9 @@ class World:
             steps -= 1
             assert steps, "the machine is never done"
             self.time = max(self.time, self.machine.next_deadline())
+            kills = self.kills
             self.perform(self.machine.tick(self.now()))
+            assert self.kills > kills or self.machine.next_deadline() > self.time, "not done"
         self.time = until
 
     def perform(self, effects: Sequence[act.Effect]) -> None:
@@ -165,6 +168,7 @@ class World:
     def kill(self, *, gone: int = 0) -> None:
         """Another server, which knows the records; `gone` workers never find it."""
         self.fuse = None
+        self.is_ending = False
         self.kills += 1
         self.open = []
         for worker in list(self.workers)[:gone]:
@@ -175,6 +179,17 @@ class World:
         self.perform(self.machine.begin(self.workers, self.now()))
         for worker, job in list(self.workers.items()):
             self.do(act.WorkerCame(worker, self.jobs[job].manager, job, TWO_CPUS))
+
+    def end(self, answers: int) -> None:
+        """The server ends on purpose, and is killed after so many answers; another one begins."""
+        self.is_ending = True
+        kills = self.kills
+        self.do(act.ServerEnds())
+        for _ in range(answers):
+            if self.open and self.kills == kills:
+                self._answer_first()
+        if self.kills == kills:
+            self.kill()
 
     def replayed(self) -> Books:
         books = Books()
@@ -197,6 +212,7 @@ class World:
 
     def check_submission(self, effect: act.Submit) -> None:
         """It is on record, its queue may submit, and keeps what it was told to keep."""
+        assert not self.is_ending, "submitted by a server that ends"
         place = effect.queue, effect.number
         assert place not in self.submitted, "submitted twice"
         self.submitted.append(place)
@@ -322,17 +338,20 @@ class World:
     def answer_truly(self) -> None:
         """Whatever is open, and nothing wants more workers."""
         while self.open:
-            match effect := self.open[0]:
-                case act.Submit():
-                    self.tell_submitted(effect, Accepted(self.submit(effect).id))
-                case act.Find():
-                    self.tell_found(effect)
-                case act.AskStatus():
-                    self.tell_statuses(effect)
-                case act.Cancel():
-                    self.tell_cancelled(effect)
-                case act.AskDemand(queries):
-                    self.tell_demand(effect, act.DemandKnown((0,) * len(queries)))
+            self._answer_first()
+
+    def _answer_first(self) -> None:
+        match effect := self.open[0]:
+            case act.Submit():
+                self.tell_submitted(effect, Accepted(self.submit(effect).id))
+            case act.Find():
+                self.tell_found(effect)
+            case act.AskStatus():
+                self.tell_statuses(effect)
+            case act.Cancel():
+                self.tell_cancelled(effect)
+            case act.AskDemand(queries):
+                self.tell_demand(effect, act.DemandKnown((0,) * len(queries)))
 
     def settle(self, hours: float = 2.0) -> None:
         """Faults stop; the manager answers at once and truly for some hours."""

@@ -263,6 +263,10 @@ class Stories(RuleBasedStateMachine):
         """Perhaps between a record and what follows it."""
         self.world.fuse = effects
 
+    @rule(answers=st.integers(0, 5))
+    def ends_on_purpose(self, answers):
+        self.world.end(answers)
+
     @invariant()
     def holds(self):
         self.world.check()

@@ -48,7 +48,7 @@ class Walk:
             self.leave: 6, self.end: 5, self.client: 4,
         }  # fmt: skip
         if self.faults:
-            acts |= {self.kill: 2, self.requeue: 2, self.purge: 1, self.appear: 2}
+            acts |= {self.kill: 2, self.requeue: 2, self.purge: 1, self.appear: 2, self.stop: 1}
         for _ in range(steps):
             self.random.choices(list(acts), list(acts.values()))[0]()
             self.world.check()
@@ -172,6 +172,9 @@ class Walk:
             self.world.fuse = self.random.randrange(5)
         else:
             self.world.kill(gone=self.random.choice((0, 0, 1, 2)))
+
+    def stop(self) -> None:
+        self.world.end(self.random.randrange(6))
 
     # --- clients
 

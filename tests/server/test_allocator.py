@@ -41,6 +41,23 @@ class RecordingJournal(NoJournal):
         return super().put(records)
 
 
+class SlowJournal(NoJournal):
+    """Its disk does not answer while it is `stuck`."""
+
+    stuck = False
+
+    def put(self, records) -> int:
+        if not self.stuck:
+            return super().put(records)
+        self._groups += 1
+        return self._groups
+
+    def recover(self) -> None:
+        self.stuck = False
+        assert self._told is not None
+        self._told(self._groups)
+
+
 class Site:
     """Programs of a manager that say what a test wants."""
 
@@ -133,6 +150,27 @@ async def test_nothing_is_submitted_before_it_is_recorded(place: Site) -> None:
     assert (directory / "hq-submit.sh").stat().st_mode & 0o777 == 0o700
     assert directory.stat().st_mode & 0o777 == 0o700
     assert (directory / "jobid").read_text() == "7"
+
+
+async def test_queues_can_be_looked_at_while_nothing_can_be_recorded(place: Site) -> None:
+    journal = SlowJournal()
+    async with allocating(place, journal) as (nest, _), trio.open_nursery() as nursery:
+        client, other = nest.client(), nest.client()
+        await client.ask(ask.AddQueue(PARAMS, False))
+        journal.stuck = True
+        paused: list[object] = []
+
+        async def pause() -> None:
+            paused.append(await client.ask(ask.PauseQueue(1)))
+
+        nursery.start_soon(pause)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(20):
+            assert len((await other.ask(ask.ListQueues())).rows) == 1
+            assert await rows(other) == []
+        assert paused == []
+        journal.recover()
+    assert paused == [Done()]
 
 
 async def test_a_manager_that_hangs_holds_nobody_up(place: Site) -> None:
