@@ -13,7 +13,9 @@ from hqtrio.worker.reports import NEVER
 from hqtrio.worker.tables import LaneTask
 
 # Batch managers and the kernel's limits end tasks with these; so do they end the worker itself.
-SUSPICIOUS: Final = (-9, -15, -24)  # SIGKILL, SIGTERM, SIGXCPU
+# A shell whose command was ended so exits with 128 and the signal.
+_SIGNALS: Final = (9, 15, 24)  # SIGKILL, SIGTERM, SIGXCPU
+SUSPICIOUS: Final = frozenset([-n for n in _SIGNALS] + [128 + n for n in _SIGNALS])
 NO_SLOT: Final = "no_slot"
 
 
@@ -118,10 +120,18 @@ class Answers:
         if lane_task.mute:
             return
         lane_task.slot.klass.learn(ran.started_age_s - ran.ended_age_s)
-        if ran.status in SUSPICIOUS and lane_task.fixed is None:
+        if lane_task.fixed is None and self._is_suspicious(ran.status):
             self._held.alarms.hold_back(lane_task, ran, now)
             return
         self.report_end(lane_task, ran, now)
+
+    def _is_suspicious(self, status: int) -> bool:
+        """Whether the task may have died of what is about to end the worker as well.
+
+        A manager signals every process of an allocation, one after another: what survives its own
+        child for a moment may exit with any code.
+        """
+        return status != 0 if self._held.is_managed else status in SUSPICIOUS
 
     def _refuse(self, lane_task: LaneTask, refused: TaskRefused, now: float) -> None:
         self._held.leave(lane_task)

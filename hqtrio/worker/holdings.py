@@ -26,10 +26,11 @@ class Holdings:
 
     `ends_at` is when the worker's lifetime is over. `void_tasks` lie in slots that only have to
     empty; until they are gone nothing starts. Once it is not `starting`, nothing new ever does.
+    `is_managed`: the worker runs in an allocation, whose manager may end everything at once.
     """
 
-    def __init__(self, reports: Reports, site: Site, *, grace_s: float) -> None:
-        self.reports, self.site = reports, site
+    def __init__(self, reports: Reports, site: Site, *, grace_s: float, is_managed: bool) -> None:
+        self.reports, self.site, self.is_managed = reports, site, is_managed
         self.ends_at = inf
         self.crew = Crew()
         self.recalls = Recalls()

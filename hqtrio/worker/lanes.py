@@ -49,8 +49,9 @@ class Lanes:
         *,
         grace_s: float = GRACE_S,
         zero_cost: bool = False,
+        is_managed: bool = False,
     ) -> None:
-        self._held = Holdings(reports, site, grace_s=grace_s)
+        self._held = Holdings(reports, site, grace_s=grace_s, is_managed=is_managed)
         self._answers = Answers(self._held)
         self._filler = Filler(self._held, zero_cost=zero_cost)
         self._class_numbers: dict[int, Klass] = {}

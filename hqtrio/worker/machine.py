@@ -107,7 +107,13 @@ class WorkerMachine:
         self._config, self._key = config, worker_key
         self._launchers = 0 if config.zero_cost else launchers
         self._reports = Reports()
-        self._lanes = Lanes(self._reports, site, grace_s=grace_s, zero_cost=config.zero_cost)
+        self._lanes = Lanes(
+            self._reports,
+            site,
+            grace_s=grace_s,
+            zero_cost=config.zero_cost,
+            is_managed=bool(config.manager),
+        )
         self._kill_cap_s = max(KILL_CAP_S, grace_s + KILL_S)
         self._effects: list[Effect] = []
         self._link = 0  # connections are numbered; 0: none is open

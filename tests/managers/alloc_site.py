@@ -78,7 +78,7 @@ class Site:
         """All tasks have finished, none of them twice and none has failed."""
         wait_until(
             lambda: self.cluster.counts(job) == {"finished": tasks},
-            lambda: f"{self.cluster.run('job', 'tasks', str(job)).stdout}\n{self.log()}",
+            lambda: f"{self.cluster.run('task', 'list', str(job), '-v').stdout}\n{self.log()}",
         )
 
     @property

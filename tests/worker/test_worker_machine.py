@@ -396,22 +396,46 @@ def test_the_worker_leaves_at_its_time_limit_with_a_goodbye():
     assert bench.told.ended == []  # what was killed with the worker is the server's to judge
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGXCPU])
-def test_an_unordered_death_is_held_back_and_then_reported(number: int):
+@pytest.mark.parametrize(
+    ("status", "ending"),
+    [
+        (-signal.SIGTERM, Ending.SIGNALLED),
+        (-signal.SIGKILL, Ending.SIGNALLED),
+        (-signal.SIGXCPU, Ending.SIGNALLED),
+        (128 + signal.SIGTERM, Ending.EXITED),
+    ],
+)
+def test_an_unordered_death_is_held_back_and_then_reported(status: int, ending: Ending):
     bench = Bench()
     bench.server(grant(1), enqueue(1))
     bench.started(1)
-    bench.ended(1, status=-number)
+    bench.ended(1, status=status)
     assert bench.told.ended == [] and bench.told.closed == []
     bench.wait(0.6)
-    assert bench.told.ended == [(t(1), Ending.SIGNALLED)] and bench.told.closed == [1]
+    assert bench.told.ended == [(t(1), ending)] and bench.told.closed == [1]
 
 
-def test_scancel_of_the_whole_step_fails_no_task():
-    bench = Bench()
+def test_in_an_allocation_every_failure_is_held_back():
+    """A shell may outlive what it has waited for, and fail with any code before it is ended."""
+    for manager, told in (("", [(t(1), Ending.EXITED)]), ("SLURM", [])):
+        bench = Bench(manager=manager)
+        bench.server(grant(1), span(1, 2))
+        bench.started(1)
+        bench.ended(1, status=2)
+        assert bench.told.ended == told
+        bench.started(2)  # its slot goes on
+        bench.ended(2)
+        assert bench.told.ended == [*told, (t(2), Ending.FINISHED)]
+        bench.wait(0.6)
+        assert sorted(bench.told.ended) == [(t(1), Ending.EXITED), (t(2), Ending.FINISHED)]
+
+
+@pytest.mark.parametrize("status", [-signal.SIGTERM, 143, 1])
+def test_scancel_of_the_whole_step_fails_no_task(status: int):
+    bench = Bench(manager="SLURM")
     bench.server(grant(1), enqueue(1))
     bench.started(1)
-    bench.ended(1, status=-signal.SIGTERM)
+    bench.ended(1, status=status)
     bench.at += 0.3
     effects = bench.step(StopAsked("received SIGTERM"))
     assert bench.told.other[-1] == Goodbye(LossReason.CONNECTION_LOST)
