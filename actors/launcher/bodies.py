@@ -88,6 +88,7 @@ class Body:
         "directories_exist",
         "directories_fixed",
         "env",
+        "function_calls",
         "open_env",
         "open_stdin",
         "open_words",
@@ -113,6 +114,7 @@ class Body:
         task_dir_root: str,
         script: bytes,
         stream: Stream | None = None,
+        function_calls: int = 0,
     ) -> None:
         self.args = tuple(arg if isinstance(arg, bytes) else b"" for arg in args)
         self.env = {name: v if isinstance(v, bytes) else b"" for name, v in env}
@@ -127,6 +129,7 @@ class Body:
         self.task_dir_root = encode(task_dir_root)
         self.script = script
         self.stream = stream
+        self.function_calls = function_calls
         # Where every task uses the same directories, the first one makes them for all.
         self.directories_fixed = bool(self.cwd.fixed) and all(
             pattern.one_directory for pattern in (self.stdout, self.stderr) if pattern

@@ -9,6 +9,9 @@ import os
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
 _MFD_NOEXEC_SEAL = 0x8  # Linux 6.3; a hardened node demands it, an older kernel refuses it
 _ERROR_TEXT_BYTES = 2048
+_RESULT_BYTES = 1 << 14  # more than our runner writes
+ERROR_FILE = b"hq-error"
+_RESULT_FILE = b"hq-result"
 
 
 def create_output(path: bytes) -> int:
@@ -116,6 +119,20 @@ def read_error_text(path: bytes) -> str:
     if len(content) == _ERROR_TEXT_BYTES:
         text += "\n[The message was truncated]"
     return text
+
+
+def read_result(directory: bytes) -> bytes:
+    """What the runner of a function left in the task's directory; empty if that is nothing."""
+    try:
+        fd = os.open(directory + b"/" + _RESULT_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, _RESULT_BYTES)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
 
 
 class SealedInput:

@@ -6,7 +6,8 @@ Both ends run the same interpreter, and the socket has no other user, so marshal
     answers   one frame is a tuple (started, ended, refused, taken, frames obeyed so far)
               the first one is empty and means that orders are taken
     started   (task, lane, pid, started at)
-    ended     (task, lane, pid, started at, ended at, status, CPU seconds, peak KiB, error text)
+    ended     (task, lane, pid, started at, ended at, status, CPU seconds, peak KiB, error text,
+              result of a function)
     refused   (task, lane, prepared, text, refused at)
     taken     (seq, tasks)
 
@@ -25,9 +26,9 @@ SOCKET_FD = 3  # where a launcher finds its end
 READ_BYTES = 1 << 18
 _LENGTH_BYTES = 4
 
-BODY = (
-    "body"  # key, args, env, submit_dir, cwd, stdout, stderr, stdin, task_dir_root, script, stream
-)
+# key, args, env, submit_dir, cwd, stdout, stderr, stdin, task_dir_root, script, stream,
+# function_calls
+BODY = "body"
 DROP = "drop"  # key
 OPEN = "open"  # lane, env, user_wins, prefix, task_dir_root, files as (variable, name, content)
 CLOSE = "close"  # lane

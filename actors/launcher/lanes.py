@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from actors.launcher.bodies import Body, encode
+from actors.launcher.interpreters import RUNNER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,14 +21,18 @@ class Plan:
 
     Each task has a directory in `task_dir_root`, if that is given, with `files` in it.
     `shell` is set when the program turned out to be a text for the shell. `open_words` of argv and
-    `open_env` have to be filled in for each task.
+    `open_env` have to be filled in for each task. `environment` is what they have in common,
+    for interpreters that serve several calls of functions (`is_warm`).
     """
 
     __slots__ = (
         "argv",
         "body",
         "env",
+        "environment",
         "files",
+        "is_warm",
+        "lane",
         "open_env",
         "open_words",
         "shell",
@@ -36,8 +41,13 @@ class Plan:
 
     def __init__(self, body: Body, lane: Lane) -> None:
         self.body = body
+        self.lane = lane.number
         self.argv = [*lane.prefix, *body.args] if body.args else []
+        self.is_warm = body.function_calls > 1 and not lane.files
+        if body.function_calls and not self.is_warm:
+            self.argv.append(RUNNER)
         self.env = {**lane.user_wins, **body.env, **lane.env}
+        self.environment = dict(self.env) if self.is_warm else {}
         self.open_words = [(len(lane.prefix) + at, text) for at, text in body.open_words]
         self.open_env = [(name, text) for name, text in body.open_env if name not in lane.env]
         self.task_dir_root = body.task_dir_root or lane.task_dir_root

@@ -13,8 +13,9 @@ import time
 
 from actors.launcher import frames
 from actors.launcher.bodies import Body
-from actors.launcher.files import read_error_text, remove_tree
+from actors.launcher.files import ERROR_FILE, read_error_text, read_result, remove_tree
 from actors.launcher.frames import Frames, frame
+from actors.launcher.interpreters import Interpreters
 from actors.launcher.lanes import Lane
 from actors.launcher.processes import (
     Hunt,
@@ -24,7 +25,7 @@ from actors.launcher.processes import (
     own_peak_kib,
     signal_session,
 )
-from actors.launcher.starts import ERROR_FILE, Refusal, Started, Starter
+from actors.launcher.starts import Refusal, Started, Starter
 from actors.launcher.streams import Streams
 from actors.launcher.waiting import Waiter
 
@@ -74,7 +75,7 @@ class Run:
         self.family: list[Process] = []
         self.stream = started.stream  # 0: nothing is streamed, or everything is written
         self.failure = ""
-        self.ending: tuple[float, int, float, int, str] | None = None
+        self.ending: tuple[float, int, float, int, str, bytes] | None = None
 
 
 class Launcher:
@@ -83,7 +84,8 @@ class Launcher:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._streams = Streams()
-        self._starter = Starter(self._streams)
+        self._interpreters = Interpreters()
+        self._starter = Starter(self._streams, self._interpreters)
         self._bodies: dict[int, Body] = {}
         self._lanes: dict[int, Lane] = {}
         self._running: dict[int, Run] = {}  # by pid
@@ -98,7 +100,7 @@ class Launcher:
         self._hunt_at = self._hunt_until = _NEVER
         self._send_at = _NEVER
         self._started: dict[int, tuple[int, int, int, float]] = {}
-        self._ended: list[tuple[int, int, int, float, float, int, float, int, str]] = []
+        self._ended: list[tuple[int, int, int, float, float, int, float, int, str, bytes]] = []
         self._refused: list[tuple[int, int, bool, str, float]] = []
         self._taken: list[tuple[int, tuple[int, ...]]] = []
         self._obeyed = 0  # frames
@@ -122,6 +124,7 @@ class Launcher:
         waiter.add(wake)
         waiter.add(self._fd)
         self._streams.watch(waiter)
+        self._interpreters.watch(waiter)
         received = Frames()
         dead = False  # somebody may be
         try:
@@ -134,7 +137,10 @@ class Launcher:
                         os.read(wake, 4096)  # before reaping: a later child writes again
                         dead = True
                     elif fd != self._fd:
-                        self._hear_streams()
+                        if self._interpreters.owns(fd):
+                            self._hear_interpreter(fd)
+                        else:
+                            self._hear_streams()
                     else:
                         data = os.read(self._fd, frames.READ_BYTES)
                         if not data:
@@ -158,6 +164,7 @@ class Launcher:
             for run in self._running.values():
                 if run.started.task_dir:
                     remove_tree(run.started.task_dir)
+            self._interpreters.remove_directories()
             if not all_gone:
                 sys.exit("launcher: some processes of its tasks would not die")
 
@@ -176,10 +183,12 @@ class Launcher:
         task_dir_root: str,
         script: bytes,
         stream: Stream | None,
+        function_calls: int,
     ) -> None:
         self._bodies[key] = Body(
-            args, env, submit_dir, cwd, stdout, stderr, stdin, task_dir_root, script, stream
-        )
+            args, env, submit_dir, cwd, stdout, stderr, stdin, task_dir_root, script, stream,
+            function_calls,
+        )  # fmt: skip
 
     def _drop_body(self, key: int) -> None:
         self._bodies.pop(key, None)  # tasks that are queued keep it alive
@@ -195,8 +204,10 @@ class Launcher:
     ) -> None:
         self._lanes[lane] = Lane(lane, env, user_wins, prefix, task_dir_root, files)
 
-    def _close_lane(self, lane: int) -> None:
-        self._lanes.pop(lane, None)  # what it runs keeps it alive
+    def _close_lane(self, number: int) -> None:
+        lane = self._lanes.pop(number, None)  # what it runs keeps it alive
+        if lane is not None and not lane.pid:
+            self._interpreters.let_go_of_lane(number)
 
     def _run(
         self,
@@ -238,6 +249,7 @@ class Launcher:
         of_task = families([run.started.pid for run in signalled if run.ending is None])
         for run in signalled:
             self._signalled[run.task] = run
+            self._interpreters.spoil(run.started.pid)
             if run.ending is None:
                 run.family = of_task[run.started.pid]
                 _signal_group(run.started.pid, number)
@@ -308,23 +320,45 @@ class Launcher:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
                 if not pid:
                     return False
-                if run := self._running.pop(pid, None):  # else a leftover that we adopted
-                    cpu_s = usage.ru_utime + usage.ru_stime
-                    peak = usage.ru_maxrss if usage.ru_maxrss > own_peak else 0
-                    self._end(run, os.waitstatus_to_exitcode(status), cpu_s, peak)
+                cpu_s = usage.ru_utime + usage.ru_stime
+                peak = usage.ru_maxrss if usage.ru_maxrss > own_peak else 0
+                ended = os.waitstatus_to_exitcode(status), cpu_s, peak, "", b""
+                run = self._running.pop(pid, None)  # or a leftover that we adopted
+                if run is None or run.started.is_warm:
+                    ended = self._interpreters.reaped(pid, *ended[:3]) or ended
+                if run is not None:
+                    self._end(run, *ended)
         except ChildProcessError:
             return False
         return True
 
-    def _end(self, run: Run, status: int, cpu_s: float, peak_kib: int) -> None:
-        """The process is gone; the execution is over if nothing of its output is on the way."""
+    def _hear_interpreter(self, fd: int) -> None:
+        """A call may be over."""
+        heard = self._interpreters.hear(fd)
+        if heard is None:
+            return
+        pid, ended = heard
+        run = self._running.pop(pid, None)
+        if run is None:  # the function has found our socket, and speaks for us
+            self._interpreters.spoil(pid)
+            return
+        self._interpreters.rest(pid, run.started.function_calls)
+        self._end(run, *ended)
+
+    def _end(
+        self, run: Run, status: int, cpu_s: float, peak_kib: int, error: str, result: bytes
+    ) -> None:
+        """The process is gone, or the call over; so is the execution if nothing of its output is
+        on the way."""
         now = time.monotonic()
-        started, error = run.started, ""
+        started = run.started
         if started.task_dir:
             if status:
                 error = read_error_text(started.task_dir + b"/" + ERROR_FILE)
+            if started.function_calls:
+                result = read_result(started.task_dir)
             remove_tree(started.task_dir)
-        run.ending = now, status, cpu_s, peak_kib, error
+        run.ending = now, status, cpu_s, peak_kib, error, result
         if not run.stream:
             self._settle(run)
 
@@ -332,7 +366,7 @@ class Launcher:
         """Tell the end, and let the lane go on."""
         assert run.ending is not None
         now = time.monotonic()
-        ended_at, status, cpu_s, peak_kib, error = run.ending
+        ended_at, status, cpu_s, peak_kib, error, result = run.ending
         if run.failure:
             status, error = status if status > 0 else 1, run.failure
         task, lane, started = run.task, run.lane, run.started
@@ -357,8 +391,11 @@ class Launcher:
                 cpu_s,
                 peak_kib,
                 error,
+                result,
             )
         )
+        if started.is_warm and lane.number not in self._lanes:
+            self._interpreters.let_go_of_lane(lane.number)
         waiting = self._waiting.pop(task, [])
         if waiting or (lane.queue and lane.queue[0][1] == task):
             self._tell()  # no answer may hold the end of one instance and the start of the next
@@ -398,6 +435,7 @@ class Launcher:
         """What the task prints is lost, so that it cannot succeed any more, and is killed."""
         run.failure = f"Streaming: {failure}"
         now = time.monotonic()
+        self._interpreters.spoil(run.started.pid)
         if run.ending is None:
             run.family = families([run.started.pid])[run.started.pid]
             _signal_group(run.started.pid, signal.SIGKILL)

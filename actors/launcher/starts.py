@@ -11,6 +11,7 @@ import os
 import signal
 
 from actors.launcher.files import (
+    ERROR_FILE,
     SealedInput,
     create_output,
     make_directories,
@@ -18,17 +19,21 @@ from actors.launcher.files import (
     remove_tree,
     write_new,
 )
+from actors.launcher.interpreters import CHILD_FD
 from actors.launcher.programs import SHELL, Programs, cannot_execute, describe, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from actors.launcher.bodies import Stream
+    from actors.launcher.interpreters import Interpreters
     from actors.launcher.lanes import Plan
     from actors.launcher.streams import Streams
 
-ERROR_FILE = b"hq-error"
 _SCRIPT_FILE = b"script"
 _ACCESS = b"HQ_ACCESS_KEY"
+_OF_EXECUTION = (b"HQ_JOB_ID", b"HQ_TASK_ID", b"HQ_INSTANCE_ID", b"HQ_ENTRY", _ACCESS)
 _NUMBER_BITS = 32
 _NUMBER_MASK = (1 << _NUMBER_BITS) - 1
 
@@ -42,24 +47,28 @@ class Refusal(Exception):
 
 
 class Started:
-    """What has to be known about a process until its end."""
+    """What has to be known about a process until its end.
 
-    __slots__ = ("pid", "removable", "stream", "task_dir")
+    `function_calls` as in Body; the process of a warm call is its interpreter, `is_warm`.
+    """
+
+    __slots__ = ("function_calls", "is_warm", "pid", "removable", "stream", "task_dir")
 
     def __init__(
-        self, pid: int, removable: tuple[bytes, ...], task_dir: bytes, stream: int
+        self, pid: int, removable: tuple[bytes, ...], task_dir: bytes, stream: int, plan: Plan
     ) -> None:
         self.pid, self.removable, self.task_dir = pid, removable, task_dir
         self.stream = stream  # its number; 0: nothing is streamed
+        self.function_calls, self.is_warm = plan.body.function_calls, plan.is_warm
 
 
 class Starter:
     """Starts tasks; holds what all of them use."""
 
-    __slots__ = ("_null", "_programs", "_reset", "_streams")
+    __slots__ = ("_interpreters", "_null", "_programs", "_reset", "_streams")
 
-    def __init__(self, streams: Streams) -> None:
-        self._streams = streams
+    def __init__(self, streams: Streams, interpreters: Interpreters) -> None:
+        self._streams, self._interpreters = streams, interpreters
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._programs = Programs()
         # Signals that we catch become the default by exec; those that we ignore would stay so.
@@ -120,7 +129,7 @@ class Starter:
             env[name] = value.fill(values)
         files: list[int] = []
         try:
-            if plan.task_dir_root or body.script:
+            if (plan.task_dir_root or body.script) and not plan.is_warm:
                 task_dir = self._make_task_dir(plan)
                 if body.script:
                     argv = [*argv, task_dir + b"/" + _SCRIPT_FILE]
@@ -152,13 +161,11 @@ class Starter:
                 stream, pipes = self._open_stream(body.stream, task, instance)
                 files += pipes.values()
                 out, err = pipes.get(0, out), pipes.get(1, err)
-            actions = (
-                (os.POSIX_SPAWN_DUP2, stdin, 0),
-                (os.POSIX_SPAWN_DUP2, out, 1),
-                (os.POSIX_SPAWN_DUP2, err, 2),
-            )
             try:
-                pid = self._spawn(plan, argv, actions)
+                if plan.is_warm:
+                    pid = self._call(plan, task, argv, cwd, (stdin, out, err))
+                else:
+                    pid = self._spawn(plan, argv, _actions(stdin, out, err))
             except (OSError, ValueError) as error:
                 raise Refusal(True, cannot_execute(argv, cwd, error)) from None
         except Refusal:
@@ -172,7 +179,34 @@ class Starter:
         removable: tuple[bytes, ...] = ()
         if body.remove_stdout or body.remove_stderr:
             removable = (stdout,) * body.remove_stdout + (stderr,) * body.remove_stderr
-        return Started(pid, removable, task_dir, stream)
+        return Started(pid, removable, task_dir, stream, plan)
+
+    def _call(
+        self, plan: Plan, task: int, argv: list[bytes], cwd: bytes, files: tuple[int, int, int]
+    ) -> int:
+        """Have the lane's interpreter, perhaps a new one, call the function; its pid."""
+        interpreters, env, job = self._interpreters, plan.env, task >> _NUMBER_BITS
+        one = interpreters.fitting(plan.lane, job, argv, plan.environment)
+        if one is None:
+            null, (_, out, err) = self._null, files
+
+            def spawn(words: list[bytes], link: int, directory: bytes) -> int:
+                env[b"HQ_TASK_DIR"] = directory
+                env[b"HQ_ERROR_FILENAME"] = directory + b"/" + ERROR_FILE
+                actions = *_actions(null, out, err), (os.POSIX_SPAWN_DUP2, link, CHILD_FD)
+                return self._spawn(plan, words, actions)
+
+            try:
+                one = interpreters.start(
+                    plan.lane, job, argv, plan.environment, plan.task_dir_root, spawn
+                )
+            finally:
+                env.pop(b"HQ_TASK_DIR", None)  # the next one has another
+                env.pop(b"HQ_ERROR_FILENAME", None)
+        names = [name for name in _OF_EXECUTION if name in env]
+        names += [name for name, _ in plan.open_env]
+        interpreters.call(one, cwd, [(name, env[name]) for name in names], files)
+        return one.pid
 
     def _open_stream(self, stream: Stream, task: int, instance: int) -> tuple[int, dict[int, int]]:
         """The stream's number, and for each channel where the task writes."""
@@ -181,9 +215,7 @@ class Starter:
         except OSError as error:
             raise Refusal(True, f"Streaming: no streamer: {describe(error)}") from None
 
-    def _spawn(
-        self, plan: Plan, argv: list[bytes], actions: tuple[tuple[int, int, int], ...]
-    ) -> int:
+    def _spawn(self, plan: Plan, argv: list[bytes], actions: Sequence[tuple[int, int, int]]) -> int:
         env = plan.env
         while True:
             program = self._programs.find(argv[0], env)
@@ -231,6 +263,14 @@ class Starter:
         env[b"HQ_TASK_DIR"] = path
         env[b"HQ_ERROR_FILENAME"] = path + b"/" + ERROR_FILE
         return path
+
+
+def _actions(stdin: int, out: int, err: int) -> tuple[tuple[int, int, int], ...]:
+    return (
+        (os.POSIX_SPAWN_DUP2, stdin, 0),
+        (os.POSIX_SPAWN_DUP2, out, 1),
+        (os.POSIX_SPAWN_DUP2, err, 2),
+    )
 
 
 def _make_parent(path: bytes, channel: str) -> None:

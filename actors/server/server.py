@@ -52,6 +52,7 @@ from hqtrio.jobs.machine import Event, JobBook
 from hqtrio.messages.client import (
     ExplainTask,
     JobInfo,
+    ListEnds,
     ListJobs,
     ListNumbers,
     ListTasks,
@@ -69,7 +70,7 @@ log = logging.getLogger(__name__)
 
 SLOW_S: Final = 60.0  # how long a disk may take that does not fail
 QUESTIONS: Final = (
-    ExplainTask, JobInfo, ListJobs, ListNumbers, ListTasks, ListWorkers, ServerInfo,
+    ExplainTask, JobInfo, ListEnds, ListJobs, ListNumbers, ListTasks, ListWorkers, ServerInfo,
 )  # fmt: skip
 
 

@@ -312,6 +312,7 @@ def _encode(order: Order) -> tuple[object, ...]:
                 order.task_dir_root,
                 order.script,
                 _stream(order.stream),
+                order.function_calls,
             )
         case DropBody(_, key):
             return frames.DROP, key

@@ -49,6 +49,8 @@ def check_body(body: TaskBody) -> None:
         )
     if not (isfinite(body.time_limit_s) and body.time_limit_s >= 0):
         raise InputError(f"A time limit of {body.time_limit_s} s is not possible.")
+    if not 0 <= body.function_calls < 2**31:
+        raise InputError(f"An interpreter for {body.function_calls} calls is not possible.")
 
 
 def check_variants(variants: Variants) -> None:

@@ -44,7 +44,7 @@ _GRAPH_ROWS: Final = 2000
 _ABORTED_RUN: Final = re.compile(bytes([ABORTED]) + b"+")
 _TOLD: Final = 0xFF  # in place of the state of a task whose end is told
 
-_Row = tuple[int, int, float, float, float, int, int, str]
+_Row = tuple[int, int, float, float, float, int, int, str, bytes]
 
 
 def remembered(tables: Tables, started: ServerStarted) -> Iterator[list[Record]]:
@@ -81,7 +81,7 @@ class _Past:
             if instances
             else array("I", bytes(4 * job.count))
         )
-        self._errors = dict(job.errors)
+        self._errors, self._results = dict(job.errors), dict(job.results)
         self._gangs = dict(job.gangs)
         self._variants = dict(job.variants)
         self._sweeps = tuple(job.sweeps)
@@ -144,8 +144,8 @@ class _Past:
             if start:
                 started.setdefault(worker, []).append((task, instance, start))
             if state in (FINISHED, FAILED):
-                error = self._errors.get(position, "")
-                row = (task, instance, start, end, cpu_s, peak_kib, state, error)
+                error, result = self._errors.get(position, ""), self._results.get(position, b"")
+                row = (task, instance, start, end, cpu_s, peak_kib, state, error, result)
                 ended.setdefault(worker, []).append(row)
             elif state == ABORTED:
                 aborted.setdefault(end, []).append((position, 1))
@@ -217,7 +217,9 @@ def _spec(block: ArrayBlock) -> ArraySpec:
 
 
 def _ended(worker: int, rows: list[_Row]) -> TasksEnded:
-    tasks, instances, started, ended, cpu_s, peak_kib, states, errors = zip(*rows, strict=True)
+    tasks, instances, started, ended, cpu_s, peak_kib, states, errors, results = zip(
+        *rows, strict=True
+    )
     texts = tuple((row, text) for row, text in enumerate(errors) if text)
     return TasksEnded(
         worker,
@@ -230,4 +232,5 @@ def _ended(worker: int, rows: list[_Row]) -> TasksEnded:
         f32(cpu_s),
         u32(peak_kib),
         texts,
+        results=tuple((row, data) for row, data in enumerate(results) if data),
     )

@@ -10,7 +10,7 @@ import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hqtrio.jobs.blocks import ArrayBlock, Block, GraphBlock
 from hqtrio.jobs.executions import (
@@ -21,6 +21,9 @@ from hqtrio.jobs.numbering import Numbering
 from hqtrio.jobs.pairing import freed_places, wake, wake_unconditional
 from hqtrio.model.job import JobHead
 from hqtrio.model.task import TaskSettings, TaskState
+
+if TYPE_CHECKING:
+    from hqtrio.jobs.ends import Ends
 
 WAITING: Final = int(TaskState.WAITING)
 RUNNING: Final = int(TaskState.RUNNING)
@@ -50,6 +53,7 @@ class Job:
         "completed_at",
         "counts",
         "crashes",
+        "ends",
         "errors",
         "executions",
         "firsts",
@@ -67,6 +71,7 @@ class Job:
         "outside",
         "pauses",
         "ran",
+        "results",
         "simple",
         "skipping",
         "states",
@@ -96,6 +101,8 @@ class Job:
         self.skipping: set[int] = set()  # tasks whose next instance may be in use somewhere
         self.crashes: dict[int, int] = {}
         self.errors: dict[int, str] = {}
+        self.ends: Ends | None = None  # once somebody has asked
+        self.results: dict[int, bytes] = {}  # what functions returned or raised
         self.gangs: dict[int, tuple[int, ...]] = {}  # all workers of multi-node tasks, root first
         self.variants: dict[int, int] = {}  # of tasks that run, or ran, in another than the first
         self.ran: dict[int, None] = {}  # workers that ran tasks

@@ -22,6 +22,7 @@ from hqtrio.jobs.effects import (
     StopServer,
     TaskSetAside,
 )
+from hqtrio.jobs.ends import ends_page
 from hqtrio.jobs.explain import explain_task
 from hqtrio.jobs.gangs import Gangs, drop_node, part_in_gang
 from hqtrio.jobs.history import remembered
@@ -350,6 +351,8 @@ class JobBook:
                 self._answer(call, job_details(self._job(number), tables.workers, now.wall))
             case ask.ListTasks():
                 self._answer(call, task_page(self._job(request.job), request, tables.workers))
+            case ask.ListEnds():
+                self._answer(call, ends_page(self._job(request.job), request))
             case ask.ListNumbers():
                 self._answer(call, numbers_page(self._job(request.job), request))
             case ask.Watch():
@@ -528,7 +531,8 @@ def _dismantle(job: Job) -> Iterator[None]:
             del bodies[-2000:]
             yield
     job.blocks.clear()
-    while job.errors:
-        for position in list(islice(job.errors, 20_000)):
-            del job.errors[position]
-        yield
+    for words in (job.errors, job.results):
+        while words:
+            for position in list(islice(words, 20_000)):
+                del words[position]
+            yield

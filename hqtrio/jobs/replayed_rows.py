@@ -9,7 +9,7 @@ from hqtrio.ids import NUMBER_BITS, NUMBER_MASK
 from hqtrio.jobs.executions import PAGE_BITS, PAGE_MASK, ROW, ROW_BYTES, Execution
 from hqtrio.jobs.gangs import form_gangs
 from hqtrio.jobs.job import FAILED, FINISHED, RUNNING, WAITING, Job
-from hqtrio.jobs.reports import Consequences, fail_task, finish_task
+from hqtrio.jobs.reports import Consequences, fail_task, finish_task, put_result
 from hqtrio.jobs.tables import Tables
 from hqtrio.messages.columns import read_f32, read_f64, read_u32, read_u64
 from hqtrio.messages.records import TasksEnded, TasksRepeated, TasksRequeued, TasksStarted
@@ -110,6 +110,9 @@ def replay_ended(tables: Tables, record: TasksEnded) -> None:
             fail_task(tables, job, position, errors.get(row, ""), wall, follow)
         else:
             raise ValueError(f"a task cannot end as {state}")
+    for row, result in record.results:
+        if tasks[row] >> NUMBER_BITS in jobs:
+            put_result(tables, tasks[row], result)
     tables.workers.released(worker, ran)
     entry = tables.workers.entries.get(worker)
     if entry is not None and last and dates[last - 1] >= entry.last_task_at:

@@ -215,6 +215,9 @@ def apply_ended(tables: Tables, worker: int, fact: Ended, wall: float, gangs: Ga
                 follow.errors.append((row, text))
                 fail_task(tables, job, position, text, wall, follow)
 
+    for row, result in fact.results:
+        if _is_kept(kept, row):
+            put_result(tables, tasks[row], result)
     tables.workers.released(worker, ran)
     entry = tables.workers.entries.get(worker)
     if entry is not None and last and started[last - 1] >= entry.last_task_at:
@@ -224,6 +227,12 @@ def apply_ended(tables: Tables, worker: int, fact: Ended, wall: float, gangs: Ga
         formed = form_gangs(tables, worker, gangs)
         _record_ended(tables, worker, fact, kept, started, ended, follow, wall, formed)
     _tell(tables, follow)
+
+
+def put_result(tables: Tables, task: int, result: bytes) -> None:
+    """The task, which has ended, has this result."""
+    job = tables.jobs[task >> NUMBER_BITS]
+    job.results[job.numbering.position(task & NUMBER_MASK)] = result
 
 
 def finish_task(job: Job, position: int, follow: Consequences) -> None:
@@ -324,6 +333,7 @@ def _record_ended(
         peak = array("I", compress(read_u32(fact.peak_kib), kept))
         places = [0, *accumulate(kept)]
         errors = [(places[row], text) for row, text in follow.errors]
+        results = tuple((places[row], data) for row, data in fact.results if _is_kept(kept, row))
         for task in follow.failed:
             job = tables.jobs[task >> NUMBER_BITS]
             position = job.numbering.position(task & NUMBER_MASK)
@@ -339,7 +349,7 @@ def _record_ended(
         columns = (u64(tasks), u32(instances), bytes(states))
         usage = (f32(cpu), u32(peak))
     else:
-        errors = follow.errors
+        errors, results = follow.errors, fact.results
         columns = (fact.tasks, fact.instances, fact.endings.translate(_STATES))
         usage = (fact.cpu_s, fact.peak_kib)
     tables.out.record(
@@ -355,8 +365,13 @@ def _record_ended(
             u32(count for _, count in follow.aborted),
             tuple(follow.swept),
             gangs,
+            results,
         )
     )
+
+
+def _is_kept(kept: bytearray, row: int) -> bool:
+    return row < len(kept) and bool(kept[row])
 
 
 def _record_again(tables: Tables, follow: Consequences) -> None:

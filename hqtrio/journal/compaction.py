@@ -53,6 +53,7 @@ _WIDTHS: Final = {
 # Of jobs that are gone: a client that lost its answer asks again within minutes.
 KEYS_MAX: Final = 10_000
 
+W = TypeVar("W", str, bytes)
 T = TypeVar("T", TasksStarted, TasksEnded, TasksRequeued, TasksRepeated)
 
 
@@ -205,7 +206,7 @@ class Survey:
             case TasksRepeated():
                 numbers = read_u64(record.tasks)
                 again = self._rows(record, numbers)
-                return again and replace(again, errors=self._errors(numbers, record.errors))
+                return again and replace(again, errors=self._left(numbers, record.errors))
             case TasksRequeued():
                 return self._rows(record, read_u64(record.tasks))
             case TasksTakenBack() | TasksShipped():
@@ -227,7 +228,8 @@ class Survey:
             return None
         return replace(
             _cut(record, [row for row, task in enumerate(tasks) if self.is_live(task)]),
-            errors=self._errors(tasks, record.errors),
+            errors=self._left(tasks, record.errors),
+            results=self._left(tasks, record.results),
             gangs=self._gangs(record.gangs),
             aborted_firsts=u64(first for first, _ in runs),
             aborted_counts=u32(count for _, count in runs),
@@ -243,15 +245,15 @@ class Survey:
     ) -> tuple[tuple[int, tuple[int, ...]], ...]:
         return tuple(gang for gang in gangs if self.is_live(gang[0]))
 
-    def _errors(
-        self, tasks: Sequence[int], errors: tuple[tuple[int, str], ...]
-    ) -> tuple[tuple[int, str], ...]:
-        """The texts of rows that are left, under the numbers that these have then."""
-        if not errors:
+    def _left(
+        self, tasks: Sequence[int], words: tuple[tuple[int, W], ...]
+    ) -> tuple[tuple[int, W], ...]:
+        """What is said of rows that are left, under the numbers that these have then."""
+        if not words:
             return ()
         rows = (row for row, task in enumerate(tasks) if self.is_live(task))
         left = {row: new for new, row in enumerate(rows)}
-        return tuple((left[row], text) for row, text in errors if row in left)
+        return tuple((left[row], word) for row, word in words if row in left)
 
 
 def _cut(record: T, rows: Sequence[int]) -> T:

@@ -57,6 +57,7 @@ class _Columns:
         self._record = record
         self._tasks, self._instances = read_u64(record.tasks), read_u32(record.instances)
         self._errors = dict(record.errors) if isinstance(record, TasksEnded) else {}
+        self._results = dict(record.results) if isinstance(record, TasksEnded) else {}
 
     def rows(self, rows: list[int]) -> Record:
         """The record with these of its rows."""
@@ -65,7 +66,7 @@ class _Columns:
         instances = u32(self._instances[row] for row in rows)
         if isinstance(record, TasksStarted):
             return replace(record, tasks=tasks, instances=instances, at=_pick(record.at, rows, 8))
-        errors = self._errors
+        errors, results = self._errors, self._results
         return replace(
             record,
             tasks=tasks,
@@ -76,6 +77,7 @@ class _Columns:
             cpu_s=_pick(record.cpu_s, rows, 4),
             peak_kib=_pick(record.peak_kib, rows, 4),
             errors=tuple((i, errors[row]) for i, row in enumerate(rows) if row in errors),
+            results=tuple((i, results[row]) for i, row in enumerate(rows) if row in results),
         )
 
 

@@ -186,6 +186,14 @@ class ListNumbers(Value, frozen=True, tag=19):
     position: int = 0
 
 
+class ListEnds(Value, frozen=True, tag=21):
+    """Tasks of one job that have ended, in the order in which the server first said so, except the
+    first `after`; answered by TaskEnds. The order is this run of the server's own."""
+
+    job: int
+    after: int = 0
+
+
 Request = (
     ServerInfo
     | StopServer
@@ -206,6 +214,7 @@ Request = (
     | WatchWorkers
     | ExplainTask
     | ListNumbers
+    | ListEnds
 )
 
 
@@ -548,6 +557,21 @@ class TaskNumbers(Value, frozen=True, tag=15):
     next_position: int = -1
 
 
+class TaskEnds(Value, frozen=True, tag=16):
+    """Tasks that have ended, for good. Columns: numbers u32, states u8 (model.task.TaskState).
+
+    `results` hold (row, what a function returned or raised), `errors` (row, text). `after` is
+    where the next page begins; there is one now if there is `more`.
+    """
+
+    after: int
+    numbers: bytes
+    states: bytes
+    results: tuple[tuple[int, bytes], ...] = ()
+    errors: tuple[tuple[int, str], ...] = ()
+    more: bool = False
+
+
 class StreamBegun(Value, frozen=True, tag=26):
     """Names this run of the server; `lagged`: the client has heard of a part in this run before,
     and hears everything once more. Records of a history are `in_order` if a journal keeps them;
@@ -589,6 +613,7 @@ Response = (
     | TaskExplained
     | TaskNotice
     | TaskNumbers
+    | TaskEnds
     | StreamBegun
     | StreamPart
     | StreamLive

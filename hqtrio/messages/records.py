@@ -97,8 +97,8 @@ class TasksEnded(Value, frozen=True, tag=11):
     then the rows ended, then every active task of the jobs in `swept` became ABORTED, except in
     groups that start however those end that they need. Columns: tasks u64, instances u32, states
     u8 (model.task.TaskState), started f64 (0: it never did), ended f64, cpu_s f32, peak_kib u32.
-    `errors` holds (row, text). `at` dates the aborts. `gangs` as in TasksStarted, of rows whose
-    start has no record of its own.
+    `errors` holds (row, text), `results` (row, what a function returned or raised). `at` dates
+    the aborts. `gangs` as in TasksStarted, of rows whose start has no record of its own.
     """
 
     worker: int
@@ -115,6 +115,7 @@ class TasksEnded(Value, frozen=True, tag=11):
     aborted_counts: bytes = b""
     swept: tuple[int, ...] = ()
     gangs: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    results: tuple[tuple[int, bytes], ...] = ()
 
 
 class TasksRequeued(Value, frozen=True, tag=12):

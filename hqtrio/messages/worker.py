@@ -44,7 +44,7 @@ class Ended(Value, frozen=True, tag=2):
     slots u32 (0: it never had one), endings u8 (model.task.Ending), codes i32 (exit status or
     signal), started_ages f64 (s; negative: it never started), ended_ages f64 (s), cpu_s f32
     (negative: unknown), peak_kib u32 (0: unknown). `texts` holds (row, text) for the few that
-    need words.
+    need words, `results` (row, what a function returned or raised) for functions.
     """
 
     tasks: bytes
@@ -57,6 +57,7 @@ class Ended(Value, frozen=True, tag=2):
     cpu_s: bytes
     peak_kib: bytes
     texts: tuple[tuple[int, str], ...] = ()
+    results: tuple[tuple[int, bytes], ...] = ()
 
 
 class Closed(Value, frozen=True, tag=3):

@@ -80,6 +80,9 @@ class TaskBody(Value, frozen=True):
     fills: bool = False  # placeholders in args, env and stdin are filled as well
     matrix: Matrix | None = None  # its combination is each task's entry
     first_number: int = 0  # number of the task with the matrix's first combination
+    # The task is the call of a Python function, and so many calls one interpreter may serve; 0: it
+    # is a program. `args` start the interpreter, the worker adds what it is to run.
+    function_calls: int = 0
 
 
 class TaskSettings(Value, frozen=True):

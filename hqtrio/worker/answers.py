@@ -102,6 +102,7 @@ class Answers:
             cpu_s=ran.cpu_s,
             peak_kib=ran.peak_kib,
             text=ran.error if fixed is None else "",
+            result=ran.result if fixed is None or ending is Ending.FINISHED else b"",
         )
 
     def _start(self, lane_task: LaneTask, started_at: float) -> None:

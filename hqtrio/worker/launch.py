@@ -95,6 +95,7 @@ def use_body(launcher: int, body: Body, site: Site) -> UseBody:
         task_dir_root=site.work_dir if content.task_dir else "",
         script=content.script,
         stream=_stream(content, site),
+        function_calls=content.function_calls,
     )
 
 

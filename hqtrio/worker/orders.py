@@ -67,6 +67,7 @@ class UseBody:
     task_dir_root: str = ""  # make a private directory in it for each execution
     script: bytes = b""
     stream: Stream | None = None
+    function_calls: int = 0  # as in model.task.TaskBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,7 @@ class TaskRan:
     cpu_s: float = -1.0
     peak_kib: int = 0
     error: str = ""  # contents of the task's error file, when it has one and failed
+    result: bytes = b""  # what a function has returned or raised
 
 
 @dataclass(frozen=True, slots=True)

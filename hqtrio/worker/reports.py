@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
+from msgspec.structs import replace
+
 from hqtrio.messages.columns import ROWS_MAX, f32, f64, i32, read_f64, u32, u64
 from hqtrio.messages.worker import Bounced, Closed, Ended, Fact, Note, Report, Retracted, Started
 from hqtrio.model.task import Ending
@@ -24,6 +26,7 @@ from hqtrio.model.task import Ending
 WINDOW: Final = 4  # reports under way before facts begin to collect
 HELD_BACK_MAX: Final = 1.0  # ends that are held back, relative to the tasks that still wait here
 NEVER: Final = inf  # the start of a task that never started
+_WORDS_BYTES: Final = 256 * 1024  # of texts and results in one report
 _BULK_ENDING: Final = bytes((Ending.FINISHED,))
 
 
@@ -41,6 +44,7 @@ class EndedRows:
     cpu_s: array[float] = field(default_factory=lambda: array("f"))
     peak_kib: array[int] = field(default_factory=lambda: array("I"))
     texts: list[tuple[int, str]] = field(default_factory=list)
+    results: list[tuple[int, bytes]] = field(default_factory=list)
 
     def fact(self, begin: int, end: int, now: float) -> Ended:
         """Rows `begin` to `end` with ages instead of instants."""
@@ -56,7 +60,23 @@ class EndedRows:
             f32(self.cpu_s[begin:end]),
             u32(self.peak_kib[begin:end]),
             tuple((row - begin, text) for row, text in self.texts if begin <= row < end),
+            tuple((row - begin, data) for row, data in self.results if begin <= row < end),
         )
+
+    def end_of_frame(self, begin: int) -> int:
+        """Where a report ends that begins with this row: so that it fits a frame."""
+        end = min(begin + ROWS_MAX, len(self.tasks))
+        if not self.texts and not self.results:
+            return end
+        sizes = [(row, len(text.encode(errors="replace"))) for row, text in self.texts]
+        sizes += [(row, len(data)) for row, data in self.results]
+        room = _WORDS_BYTES
+        for row, size in sorted(sizes):
+            if begin <= row < end:
+                room -= size
+                if room < 0 and row > begin:
+                    return row
+        return end
 
 
 def _ages(starts: array[float], now: float) -> list[float]:
@@ -98,6 +118,7 @@ class Reports:
         cpu_s: float = -1.0,
         peak_kib: int = 0,
         text: str = "",
+        result: bytes = b"",
     ) -> None:
         """The execution is over; a start that was not reported is in this row only."""
         if self._started:
@@ -107,6 +128,8 @@ class Reports:
             self._is_urgent = True
         if text:
             rows.texts.append((len(rows.tasks), text))
+        if result:
+            rows.results.append((len(rows.tasks), result))
         rows.tasks.append(task)
         rows.instances.append(instance)
         rows.slots.append(slot)
@@ -168,7 +191,7 @@ class Reports:
             # Before every end: who waits for a job's end has heard all that its tasks said.
             facts.append(Started(b"", b"", b"", b"", tuple(self._notes)))
             self._notes = []
-        end = min(begin + ROWS_MAX, len(self._ended.tasks))
+        end = self._ended.end_of_frame(begin)
         if end > begin:
             facts.append(self._ended.fact(begin, end, now))
         if end < len(self._ended.tasks):
@@ -284,6 +307,7 @@ class Reports:
             old.cpu_s[begin:],
             old.peak_kib[begin:],
             [(row - begin, text) for row, text in old.texts if row >= begin],
+            [(row - begin, data) for row, data in old.results if row >= begin],
         )
 
     def acknowledge(self, seen: int, durable: int, pace_s: float = 0.0) -> None:
@@ -326,17 +350,10 @@ def _aged(report: Report, extra_s: float) -> Report:
                 facts.append(Started(tasks, instances, slots, _older(ages, extra_s), notes))
             case Ended():
                 facts.append(
-                    Ended(
-                        fact.tasks,
-                        fact.instances,
-                        fact.slots,
-                        fact.endings,
-                        fact.codes,
-                        _older(fact.started_ages, extra_s),
-                        _older(fact.ended_ages, extra_s),
-                        fact.cpu_s,
-                        fact.peak_kib,
-                        fact.texts,
+                    replace(
+                        fact,
+                        started_ages=_older(fact.started_ages, extra_s),
+                        ended_ages=_older(fact.ended_ages, extra_s),
                     )
                 )
             case _:

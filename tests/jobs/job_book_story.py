@@ -1,5 +1,7 @@
 """A job book with everything around it played by the test: clients, scheduler, workers, time."""
 
+from collections.abc import Mapping
+
 from hqtrio.jobs.effects import (
     Answer,
     Append,
@@ -237,19 +239,28 @@ class Story:
         """The running multi-node task goes on without this worker."""
         self.tell(NodeLost(task[0] << 32 | task[1], instance, worker))
 
-    def end(self, worker: int, *tasks: tuple[int, int], ending=Ending.FINISHED, code=0) -> None:
+    def end(
+        self,
+        worker: int,
+        *tasks: tuple[int, int],
+        ending=Ending.FINISHED,
+        code=0,
+        results: Mapping[tuple[int, int], bytes] | None = None,
+    ) -> None:
         """These running tasks (default: all) end."""
         chosen = {key: self.running[worker].pop(key) for key in tasks or list(self.running[worker])}
+        rows = enumerate(chosen)
         self.report(
             worker,
             ended=[(key, instance, ending, code, 1.0) for key, instance in chosen.items()],
+            results=[(row, results[key]) for row, key in rows if results and key in results],
         )
 
     def run(self, worker: int, *tasks: tuple[int, int], ending=Ending.FINISHED, code=0) -> None:
         self.start(worker, *tasks)
         self.end(worker, *tasks, ending=ending, code=code)
 
-    def report(self, worker: int, started=(), ended=(), texts=(), gangs=()) -> list:
+    def report(self, worker: int, started=(), ended=(), texts=(), gangs=(), results=()) -> list:
         self.reports += 1
         facts_s, facts_e = (), ()
         if started:
@@ -270,6 +281,7 @@ class Story:
                     f32([0.5] * len(keys)),
                     u32([1000] * len(keys)),
                     tuple(texts),
+                    tuple(results),
                 ),
             )
         packed = tuple((job << 32 | number, workers) for (job, number), workers in gangs)

@@ -45,6 +45,7 @@ def _job(job: Job, wall: float) -> dict:
         # How often an ended task was lost concerns nobody any more.
         "crashes": {p: n for p, n in sorted(job.crashes.items()) if not ended[p]},
         "errors": dict(sorted(job.errors.items())),
+        "results": dict(sorted(job.results.items())),
         "gangs": dict(sorted(job.gangs.items())),
         "variants": dict(sorted(job.variants.items())),
         "submits": job.submits,

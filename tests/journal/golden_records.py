@@ -6,6 +6,8 @@ appends a kind or a field appends a value that uses it, and the line that the te
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from hqtrio.messages.columns import f32, f64, u32, u64
 from hqtrio.messages.records import (
     AllocationCancelling,
@@ -210,4 +212,10 @@ VALUES: tuple[Record, ...] = (
     QueuesUsed(9),
     AllocationEnded(3, 9, Cause.TIME_LIMIT, "TIMEOUT", NOW, NOW - 60, 120.5),
     AllocationsForgotten(3, 6, 7200.5),
+    SubmitContinued(9, graph=GraphSpec((replace(BODY, function_calls=1000),), (), (), ())),
+    TasksEnded(
+        2, NOW, u64([T1, T2]), u32([0, 1]), b"\2\3", f64([0.0, NOW]), f64([NOW, NOW + 9]),
+        f32([-1.0, 0.5]), u32([0, 4096]), ((1, "exit code 1"),), b"", b"", (), (),
+        ((0, b"Vvalue"), (1, b"Eerror")),
+    ),
 )  # fmt: skip

@@ -70,8 +70,9 @@ class Node:
         task_dir: bool = False,
         script: bytes = b"",
         submit_dir: str = "",
+        calls: int = 0,
     ) -> int:
-        """Make a body known; its key."""
+        """Make a body known; its key. With `calls` the tasks are functions."""
         self._bodies += 1
         name, _, value = self.mark.partition("=")
         whole = {"PATH": os.environ["PATH"], name: value, **(env or {})}
@@ -88,6 +89,7 @@ class Node:
                 stdin,
                 str(self.place / "desk") if task_dir else "",
                 script,
+                function_calls=calls,
             )
         )
         return self._bodies

@@ -69,12 +69,12 @@ TAGS = {
     "Request": (
         "ServerInfo 1 StopServer 2 SubmitJob 3 SubmitBegin 4 SubmitPart 5 SubmitCommit 6 OpenJob 7 "
         "CloseJobs 8 CancelJobs 9 ForgetJobs 10 ListJobs 11 JobInfo 12 ListTasks 13 Watch 14 "
-        "ListWorkers 15 StopWorkers 16 WatchWorkers 17 ExplainTask 18 ListNumbers 19"
+        "ListWorkers 15 StopWorkers 16 WatchWorkers 17 ExplainTask 18 ListNumbers 19 ListEnds 21"
     ),
     "Response": (
         "Failure 1 Done 2 ServerDetails 3 Submitted 4 Verdicts 5 Forgotten 6 JobRows 7 "
         "JobDetails 8 TaskRows 9 WorkerRows 10 JobNotice 11 WorkerNotice 12 "
-        "TaskExplained 13 TaskNotice 14 TaskNumbers 15"
+        "TaskExplained 13 TaskNotice 14 TaskNumbers 15 TaskEnds 16"
     ),
     "Condition": "TimeCondition 1 AmountCondition 2 NodesCondition 3",
 }
@@ -112,8 +112,8 @@ GOLDEN = [
     (FROM_WORKER, [Report(5, (Closed(b"\1\0\0\0"),))], "818302058182034401000000"),
     (
         FROM_WORKER,
-        [Report(1, (Ended(*[b"a"] * 9, texts=((0, "é"),)),))],
-        "81830201818b024161416141614161416141614161416141618182" + "0062c3a9",
+        [Report(1, (Ended(*[b"a"] * 9, texts=((0, "é"),), results=((0, b"V"),)),))],
+        "81830201818c0241614161416141614161416141614161416181820062c3a9818200" + "4156",
     ),
     (
         FROM_WORKER,
@@ -148,6 +148,13 @@ GOLDEN = [
 def test_golden_bytes(decoder: Decoder[Any], messages: list[Any], golden: str) -> None:
     assert encode(messages).hex() == golden
     assert decoder.decode(bytes.fromhex(golden)) == messages
+
+
+def test_a_worker_that_knows_no_results_is_understood() -> None:
+    old = "81830201818b0241614161416141614161416141614161416181820062c3a9"
+    assert FROM_WORKER.decode(bytes.fromhex(old)) == [
+        Report(1, (Ended(*[b"a"] * 9, texts=((0, "é"),)),))
+    ]
 
 
 def test_a_message_with_fields_that_are_not_known_yet_is_read() -> None:

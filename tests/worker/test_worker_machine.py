@@ -5,7 +5,7 @@ import signal
 import pytest
 from worker_bench import BODY, Bench, claim, define, enqueue, grant, only, span, t, with_body
 
-from hqtrio.messages.columns import u32, u64
+from hqtrio.messages.columns import read_u64, u32, u64
 from hqtrio.messages.worker import (
     Ack,
     Cancel,
@@ -26,6 +26,7 @@ from hqtrio.messages.worker import (
 from hqtrio.model.resources import CPUS, UNIT, Claim, Need, Request, Share
 from hqtrio.model.task import Ending, PinMode
 from hqtrio.model.worker import LossReason, OnServerLost
+from hqtrio.wire.codec import FRAME_MAX, encode
 from hqtrio.worker.events import (
     CloseLink,
     Exit,
@@ -51,6 +52,7 @@ from hqtrio.worker.orders import (
     TaskRefused,
     UseBody,
 )
+from hqtrio.worker.reports import Reports
 
 
 def run_order(effects):
@@ -695,3 +697,20 @@ def test_forgotten_classes_leave_nothing_behind():
         request = Request((Need(CPUS, UNIT + number),))
         bench.server(DefineClass(number, (request,)), Forget(b"", u32([number])))
     assert len(classes) == before
+
+
+def test_reports_fit_their_frames_however_many_words_there_are():
+    """5,000 tasks that failed with long error texts while the server was away, for instance."""
+    reports = Reports()
+    for number in range(3000):
+        reports.end(
+            t(number), 0, 1, Ending.EXITED, 1.0, code=1, text="x" * 2048, result=b"E" * 2048
+        )
+    told = reports.flush_all(2.0)
+    assert max(len(encode([report])) for report in told) < FRAME_MAX / 2
+    rows = [row for report in told for fact in report.facts for row in read_u64(fact.tasks)]
+    assert rows == [t(number) for number in range(3000)]
+    for report in told:
+        (fact,) = report.facts
+        every = list(range(len(fact.endings)))
+        assert [row for row, _ in fact.texts] == [row for row, _ in fact.results] == every

@@ -1,0 +1,1 @@
+"""The program that calls the Python functions of tasks: standard library only."""

@@ -1,0 +1,251 @@
+"""Interpreters that call one function after another: one for each lane, as long as it fits.
+
+An interpreter serves one job only, so that no call meets modules of an earlier state of the user's
+files, and only calls whose environment differs in nothing but what names the task. What the two
+say to each other is in `actors.functions.runner`. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+
+from actors.launcher.files import (
+    ERROR_FILE,
+    SealedInput,
+    make_task_directory,
+    read_error_text,
+    remove_tree,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from actors.launcher.waiting import Waiter
+
+    Environment = dict[bytes, bytes]
+    Files = tuple[int, int, int]  # stdin, stdout, stderr
+    # Status, CPU seconds, peak in KiB, text of the error, result.
+    CallEnded = tuple[int, float, int, str, bytes]
+
+RUNNER = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "functions", "runner.py"
+).encode()
+CHILD_FD = 3  # where an interpreter finds its end of the socket
+_HEAD = struct.Struct("<idIIII")
+_TEXT_MAX = 1 << 14  # of an error or a result; longer ones are no answer of our runner
+_MESSAGE_MAX = 1 << 16  # what a socket surely takes at once; larger calls lie in memory beside it
+_READ_BYTES = 1 << 16
+
+
+class Interpreter:
+    """One process, and what it was started as."""
+
+    __slots__ = (
+        "argv",
+        "buffer",
+        "calls",
+        "directory",
+        "environment",
+        "goes_on",
+        "job",
+        "lane",
+        "link",
+        "pid",
+    )
+
+    def __init__(
+        self,
+        lane: int,
+        job: int,
+        argv: list[bytes],
+        environment: Environment,
+        directory: bytes,
+        link: socket.socket,
+        pid: int,
+    ) -> None:
+        self.lane, self.job, self.argv, self.environment = lane, job, argv, environment
+        self.directory, self.link, self.pid = directory, link, pid
+        self.calls = 0
+        self.goes_on = True  # it may serve another call
+        self.buffer = bytearray()
+
+
+class Interpreters:
+    """All interpreters of a launcher."""
+
+    __slots__ = ("_by_fd", "_by_pid", "_of_lane", "_waiter")
+
+    def __init__(self) -> None:
+        self._of_lane: dict[int, Interpreter] = {}
+        self._by_fd: dict[int, Interpreter] = {}
+        self._by_pid: dict[int, Interpreter] = {}
+        self._waiter: Waiter | None = None
+
+    def watch(self, waiter: Waiter) -> None:
+        """Where to register what `hear` has to be called for."""
+        self._waiter = waiter
+
+    def owns(self, fd: int) -> bool:
+        return fd in self._by_fd
+
+    # --- calls
+
+    def fitting(
+        self, lane: int, job: int, argv: list[bytes], environment: Environment
+    ) -> Interpreter | None:
+        """The lane's interpreter, if it can serve such a call; another one is let go."""
+        one = self._of_lane.get(lane)
+        if one is None:
+            return None
+        if one.goes_on and one.job == job and one.argv == argv and one.environment == environment:
+            return one
+        self._let_go(one)
+        return None
+
+    def start(
+        self,
+        lane: int,
+        job: int,
+        argv: list[bytes],
+        environment: Environment,
+        directory_root: bytes,
+        spawn: Callable[[list[bytes], int, bytes], int],
+    ) -> Interpreter:
+        """A new interpreter of the lane. `spawn` makes the process, with the command, the socket
+        and the directory of its tasks; what it raises ends in nothing left behind."""
+        ours, theirs = socket.socketpair()
+        directory = b""
+        try:
+            directory = make_task_directory(directory_root)
+            ours.setblocking(False)
+            words = [*argv, RUNNER, b"--serve", b"%d" % CHILD_FD]
+            pid = spawn(words, theirs.fileno(), directory)
+        except BaseException:
+            ours.close()
+            if directory:
+                remove_tree(directory)
+            raise
+        finally:
+            theirs.close()
+        one = Interpreter(lane, job, argv, environment, directory, ours, pid)
+        self._of_lane[lane] = self._by_fd[ours.fileno()] = self._by_pid[pid] = one
+        assert self._waiter is not None
+        self._waiter.add(ours.fileno())
+        return one
+
+    def call(
+        self, one: Interpreter, cwd: bytes, changes: Iterable[tuple[bytes, bytes]], files: Files
+    ) -> None:
+        """Order the call. An interpreter that has died is found dead later, with this call."""
+        fields = [cwd]
+        for pair in changes:
+            fields += pair
+        data = b"".join(len(field).to_bytes(4, "little") + field for field in fields)
+        fds = list(files)
+        if len(data) > _MESSAGE_MAX:
+            fds.append(SealedInput(data).open())
+            message = bytes(4)
+        else:
+            message = len(data).to_bytes(4, "little") + data
+        try:
+            socket.send_fds(one.link, [message], fds)
+        except OSError:
+            pass
+        finally:
+            for fd in fds[3:]:
+                os.close(fd)
+        one.calls += 1
+
+    def hear(self, fd: int) -> tuple[int, CallEnded] | None:
+        """What an interpreter says, with its pid, if it is complete."""
+        one = self._by_fd[fd]
+        ended = self._read(one)
+        return None if ended is None else (one.pid, ended)
+
+    def spoil(self, pid: int) -> None:
+        """A signal was sent to the process: it serves no further call."""
+        one = self._by_pid.get(pid)
+        if one is not None:
+            one.goes_on = False
+
+    def rest(self, pid: int, calls_max: int) -> None:
+        """The interpreter has ended a call; one that is to serve no other is let go."""
+        one = self._by_pid[pid]
+        if not one.goes_on or one.calls >= calls_max:
+            self._let_go(one)
+
+    def let_go_of_lane(self, lane: int) -> None:
+        """What the lane's interpreter was kept for is over; it ends by itself."""
+        one = self._of_lane.get(lane)
+        if one is not None:
+            self._let_go(one)
+
+    # --- ends
+
+    def reaped(self, pid: int, status: int, cpu_s: float, peak_kib: int) -> CallEnded | None:
+        """None if the process that is gone was no interpreter; else how its last call ended: as it
+        said before, or with the process."""
+        one = self._by_pid.pop(pid, None)
+        if one is None:
+            return None
+        ended = self._read(one)
+        self._let_go(one)
+        if ended is None:
+            error = read_error_text(one.directory + b"/" + ERROR_FILE) if status else ""
+            # What it has used includes earlier calls.
+            ended = status, cpu_s if one.calls == 1 else -1.0, peak_kib, error, b""
+        remove_tree(one.directory)
+        return ended
+
+    def remove_directories(self) -> None:
+        """Nothing is left on disk; the processes are gone."""
+        for one in self._by_pid.values():
+            remove_tree(one.directory)
+
+    def _let_go(self, one: Interpreter) -> None:
+        if self._of_lane.get(one.lane) is one:
+            del self._of_lane[one.lane]
+        self._hang_up(one)
+
+    def _hang_up(self, one: Interpreter) -> None:
+        fd = one.link.fileno()
+        if fd in self._by_fd:
+            del self._by_fd[fd]
+            assert self._waiter is not None
+            self._waiter.drop(fd)
+            one.link.close()
+
+    def _read(self, one: Interpreter) -> CallEnded | None:
+        """The answer, if all of it has arrived."""
+        buffer = one.buffer
+        while one.link.fileno() >= 0:
+            try:
+                data = one.link.recv(_READ_BYTES)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                one.goes_on = False
+                self._hang_up(one)
+                break
+            buffer += data
+        if len(buffer) < _HEAD.size:
+            return None
+        status, cpu_s, peak_kib, goes_on, errors, results = _HEAD.unpack_from(buffer)
+        if max(errors, results) > _TEXT_MAX:
+            one.goes_on = False
+            self._hang_up(one)
+            buffer.clear()
+            return None
+        end = _HEAD.size + errors + results
+        if len(buffer) < end:
+            return None
+        error = bytes(buffer[_HEAD.size : _HEAD.size + errors]).decode("utf-8", "replace")
+        result = bytes(buffer[_HEAD.size + errors : end])
+        del buffer[:end]
+        one.goes_on = one.goes_on and bool(goes_on)
+        return status, cpu_s, peak_kib, error, result

@@ -1,0 +1,1 @@
+"""Jobs from Python: what scripts import, and what becomes of it."""
