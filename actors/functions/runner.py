@@ -12,7 +12,8 @@ A call is a pickled dictionary of plain values (`pack_call` in hqtrio.api.payloa
     python       (major, minor) of who pickled the rest
     path         directories that are added to sys.path
     function     pickled, or function_file with the name of a file that holds it
-    arguments    pickled (args, kwargs), or arguments_file; else in HQ_ENTRY, in base 85
+    arguments    pickled (args, kwargs), or arguments_file; else in HQ_ENTRY, in base 85 or, if it
+                 begins with "file:", in that file
     results      where results go that are too large to be told, "": nowhere; None: not wanted
 
 What is told of a result: nothing for None, else a letter and what it stands for:
@@ -113,7 +114,10 @@ def _part(call: dict[str, Any], name: str) -> bytes:
     if path is None:
         import base64
 
-        return base64.b85decode(os.environ["HQ_ENTRY"])
+        entry = os.environ["HQ_ENTRY"]
+        if not entry.startswith("file:"):
+            return base64.b85decode(entry)
+        path = entry[len("file:") :]
     with open(path, "rb") as file:
         return file.read()
 

@@ -8,14 +8,24 @@ from __future__ import annotations
 import base64
 import pickle
 import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import cloudpickle
 
-__all__ = ["pack_arguments", "pack_call", "pack_function"]
+__all__ = ["INLINE_BYTES", "Pickled", "pack_arguments", "pack_call", "pack_function", "pickled"]
 
+INLINE_BYTES: Final = 64 * 1024  # larger functions and arguments travel as files
 _PROTOCOL: Final = 4  # any Python from 3.4 on reads it
+
+Pickled = bytes
+
+
+def pickled(value: Any) -> Pickled:
+    """The value as bytes: by value what is defined in a script, by reference what is imported."""
+    return bytes(cloudpickle.dumps(value, _PROTOCOL))
 
 
 def pack_call(
@@ -24,38 +34,51 @@ def pack_call(
     kwargs: Mapping[str, Any],
     *,
     results: str | None,
+    directory: str = "",
 ) -> bytes:
     """The stdin of a task that calls the function once.
 
-    `results` is the directory for large results ("": there is none; None: what the function returns
-    is dropped).
+    `results` is the directory for results that are too large to be told ("": there is none; None:
+    what the function returns is dropped), `directory` the one for large functions and arguments.
     """
-    return _packed(_pickled(function), _pickled((tuple(args), dict(kwargs))), results)
+    return _packed(pickled(function), pickled((tuple(args), dict(kwargs))), results, directory)
 
 
-def pack_function(function: Callable[..., Any], *, results: str | None) -> bytes:
+def pack_function(function: Pickled, *, results: str | None, directory: str = "") -> bytes:
     """The stdin of tasks that call the function with what `pack_arguments` makes of theirs."""
-    return _packed(_pickled(function), None, results)
+    return _packed(function, None, results, directory)
 
 
-def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], *, directory: str = "") -> bytes:
     """One call's entry: text without a NUL, as it travels in the environment."""
-    return base64.b85encode(_pickled((tuple(args), dict(kwargs))))
+    data = pickled((tuple(args), dict(kwargs)))
+    path = _file(data, directory)
+    return base64.b85encode(data) if path is None else b"file:" + path.encode()
 
 
-def _pickled(value: Any) -> bytes:
-    return bytes(cloudpickle.dumps(value, _PROTOCOL))
-
-
-def _packed(function: bytes, arguments: bytes | None, results: str | None) -> bytes:
+def _packed(
+    function: Pickled, arguments: Pickled | None, results: str | None, directory: str
+) -> bytes:
+    function_file = _file(function, directory)
+    arguments_file = None if arguments is None else _file(arguments, directory)
     call = {
         "python": tuple(sys.version_info[:2]),
         # Where the script lies: what it imports, its functions may import.
         "path": [place for place in sys.path[:1] if place],
-        "function": function,
-        "function_file": None,
-        "arguments": arguments,
-        "arguments_file": None,
+        "function": function if function_file is None else None,
+        "function_file": function_file,
+        "arguments": arguments if arguments_file is None else None,
+        "arguments_file": arguments_file,
         "results": results,
     }
     return pickle.dumps(call, _PROTOCOL)
+
+
+def _file(data: bytes, directory: str) -> str | None:
+    """Where the data lies if it is too large to travel; None: it travels."""
+    if len(data) <= INLINE_BYTES or not directory:
+        return None
+    path = Path(directory, f"{uuid.uuid4().hex}.call")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return str(path)

@@ -26,11 +26,9 @@ from hqtrio.messages.client import (
     JobDetails,
     JobInfo,
     JobRow,
-    ListNumbers,
     OpenJob,
     Selector,
     Submitted,
-    TaskNumbers,
     Verdict,
     VerdictKind,
     Verdicts,
@@ -159,19 +157,8 @@ async def task_ids(
     if unknown:
         raise InputError(f"Job Id not found: {', '.join(map(str, sorted(unknown)))}")
     wanted = tuple(sorted({int(state) for group in states for state in group}))
-    found = {row.id: await _numbers(client, row.id, wanted) for row in rows}
+    found = {row.id: IdArray.of_runs(await client.numbers(row.id, wanted)) for row in rows}
     session.render.task_ids(TaskIds(found))
-
-
-async def _numbers(client: Client, job: int, states: tuple[int, ...]) -> IdArray:
-    """The numbers of the job's tasks in these states (empty: in any)."""
-    runs: list[tuple[int, int]] = []
-    position = 0
-    while position >= 0:
-        page = await client.ask(ListNumbers(job, states, position), TaskNumbers)
-        runs += page.runs
-        position = page.next_position
-    return IdArray.of_runs(runs)
 
 
 @client_command("open")

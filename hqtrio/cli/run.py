@@ -43,7 +43,7 @@ from hqtrio.units import format_amount
 if TYPE_CHECKING:
     import trio
 
-    from hqtrio.local.cluster import LocalCluster
+    from hqtrio.local.cluster import RunCluster
 
 log = getLogger(__name__)
 
@@ -111,7 +111,7 @@ class _Run:
     worker_args: Sequence[str]
     shows_progress: bool
     scope: trio.CancelScope | None = None
-    cluster: LocalCluster | None = None
+    cluster: RunCluster | None = None
     signalled: int = 0
 
     async def run(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -41,12 +40,6 @@ def _connect(server_dir: str) -> AbstractAsyncContextManager[Client]:
     return open_client(server_dir)
 
 
-def default_server_dir() -> str:
-    """`.hqtrio-server` in the home directory, or where temporary files go without a home."""
-    home = os.environ.get("HOME")
-    return os.path.join(home or tempfile.gettempdir(), ".hqtrio-server")
-
-
 def current_directory() -> str:
     """Where the command was given; InputError if that directory is gone."""
     try:
@@ -81,8 +74,10 @@ class Session:
 
     def take(self, given: Mapping[str, object]) -> None:
         """Adopt the global options given so far."""
+        from hqtrio.net.directory import default_directory
+
         directory = given.get("server_dir")
-        self.server_dir = absolute(str(directory or default_server_dir()))
+        self.server_dir = absolute(str(directory or default_directory()))
         self.output_mode = str(given.get("output_mode", "cli"))
         self.colors = str(given.get("colors", "auto"))
         self.debug = bool(given.get("debug", False))

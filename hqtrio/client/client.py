@@ -32,6 +32,7 @@ from hqtrio.messages.client import (
     JobRow,
     JobRows,
     ListJobs,
+    ListNumbers,
     ListTasks,
     ListWorkers,
     Response,
@@ -44,6 +45,7 @@ from hqtrio.messages.client import (
     Submitted,
     TaskExplained,
     TaskNotice,
+    TaskNumbers,
     TaskRows,
     Watch,
     WatchWorkers,
@@ -147,8 +149,18 @@ class Client:
         self._stream: trio.MemorySendChannel[Response] | None = None
         self._streamed: trio.MemoryReceiveChannel[Response] | None = None
         self._lost: RemoteFault | None = None
+        self._ended = trio.Event()
 
     # --- the connection
+
+    @property
+    def is_lost(self) -> bool:
+        """Nobody can be asked any more."""
+        return self._lost is not None
+
+    async def lost(self) -> None:
+        """Return when the connection is lost."""
+        await self._ended.wait()
 
     async def run(self) -> None:
         """Hand answers and notices to those who wait, until the connection is lost."""
@@ -186,6 +198,7 @@ class Client:
 
     def _lose(self, fault: RemoteFault) -> None:
         self._lost = fault
+        self._ended.set()
         for waiting in self._waiting.values():
             waiting.answered.set()
         for watching in self._watching:
@@ -359,6 +372,16 @@ class Client:
                 if most is not None and len(tasks) >= most:
                     break
         return tasks[:most], unknown
+
+    async def numbers(self, job: int, states: tuple[int, ...] = ()) -> list[tuple[int, int]]:
+        """Runs `(first, count)` of the numbers of a job's tasks in these states (empty: in any)."""
+        runs: list[tuple[int, int]] = []
+        position = 0
+        while position >= 0:
+            page = await self.ask(ListNumbers(job, states, position), TaskNumbers)
+            runs += page.runs
+            position = page.next_position
+        return runs
 
     async def explain(self, job: Selector, number: int) -> TaskExplained:
         """What a task of one job waits for, and every worker's fit."""

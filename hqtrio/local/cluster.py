@@ -37,7 +37,7 @@ class LocalWorkerFailed(HqError):
 
 
 @dataclass(slots=True)
-class LocalCluster:
+class RunCluster:
     """The embedded server, its client, and the worker's process."""
 
     server_dir: Path
@@ -63,32 +63,37 @@ class LocalCluster:
 @asynccontextmanager
 async def open_local(
     worker_args: Sequence[str] = (), *, jobs_before: int = 0
-) -> AsyncIterator[LocalCluster]:
+) -> AsyncIterator[RunCluster]:
     """Server, worker and client; leaving kills what still runs and removes every trace.
 
     `worker_args` are options of `worker start`. The first job's id is the one after `jobs_before`.
     """
     root = Path(tempfile.mkdtemp(prefix="hqtrio-run-"))  # 0700
     try:
-        async with trio.open_nursery() as nursery:
-            stop = trio.Event()
-            lifetime = trio.CancelScope(shield=True)  # the server outlives its worker
+        async with open_server(root, jobs_before=jobs_before), open_client(root) as client:
+            log = root / "worker.log"
+            worker = start_worker(root, log, worker_args)
+            cluster = RunCluster(root, client, worker, log)
             try:
-                await nursery.start(_serve, root, jobs_before, stop, lifetime)
-                async with open_client(root) as client:
-                    log = root / "worker.log"
-                    worker = _start_worker(root, log, worker_args)
-                    cluster = LocalCluster(root, client, worker, log)
-                    try:
-                        yield cluster
-                    finally:
-                        with trio.move_on_after(GRACE_S + KILLED_S, shield=True):
-                            await _end_worker(cluster)
+                yield cluster
             finally:
-                stop.set()
-                lifetime.deadline = trio.current_time() + STOP_S
+                await end_worker(worker, cluster.killed)
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+@asynccontextmanager
+async def open_server(server_dir: Path, *, jobs_before: int = 0) -> AsyncIterator[None]:
+    """A server of this directory, on the loopback interface, for the length of the block."""
+    async with trio.open_nursery() as nursery:
+        stop = trio.Event()
+        lifetime = trio.CancelScope(shield=True)  # the server outlives what the block starts
+        try:
+            await nursery.start(_serve, server_dir, jobs_before, stop, lifetime)
+            yield
+        finally:
+            stop.set()
+            lifetime.deadline = trio.current_time() + STOP_S
 
 
 async def _serve(
@@ -105,7 +110,8 @@ async def _serve(
         await run_server(settings, on_ready=task_status.started, stop=stop, signals=False)
 
 
-def _start_worker(root: Path, log: Path, args: Sequence[str]) -> subprocess.Popen[bytes]:
+def start_worker(root: Path, log: Path, args: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A worker of the server there, which ends with it; its words go to the log."""
     command = [*own_words(), "--server-dir", str(root), "worker", "start"]
     with log.open("wb") as file:
         return subprocess.Popen(
@@ -118,10 +124,17 @@ def _start_worker(root: Path, log: Path, args: Sequence[str]) -> subprocess.Pope
         )
 
 
-async def _end_worker(cluster: LocalCluster) -> None:
-    """SIGTERM, so that tasks get their grace; SIGKILL when it is over or the user insists."""
-    worker = cluster.worker
-    if worker.poll() is None and not cluster.killed.is_set():
+async def end_worker(worker: subprocess.Popen[bytes], killed: trio.Event) -> None:
+    """SIGTERM, so that tasks get their grace; SIGKILL when it is over or the user insists.
+
+    The process is gone then, unless a file system holds it for longer than we wait.
+    """
+    with trio.move_on_after(GRACE_S + KILLED_S, shield=True):
+        await _end_worker(worker, killed)
+
+
+async def _end_worker(worker: subprocess.Popen[bytes], killed: trio.Event) -> None:
+    if worker.poll() is None and not killed.is_set():
         worker.send_signal(signal.SIGTERM)
 
     async def wait() -> None:
@@ -131,7 +144,7 @@ async def _end_worker(cluster: LocalCluster) -> None:
     async with trio.open_nursery() as waiting:
         waiting.start_soon(wait)
         with trio.move_on_after(GRACE_S):
-            await cluster.killed.wait()
+            await killed.wait()
         worker.kill()
     if worker.poll() is None:
         worker.kill()

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,12 @@ from hqtrio.errors import InputError
 ACCESS_FILE: Final = "access.json"
 CURRENT: Final = "hq-current"
 MODE: Final = 0o700
+
+
+def default_directory() -> str:
+    """`.hqtrio-server` in the home directory, or where temporary files go without a home."""
+    home = os.environ.get("HOME")
+    return os.path.join(home or tempfile.gettempdir(), ".hqtrio-server")
 
 
 def resolve_directory(directory: Path) -> Path:

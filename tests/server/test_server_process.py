@@ -160,7 +160,7 @@ async def test_an_interrupted_run_ends_its_worker_while_the_server_still_answers
         os.mkfifo(heard)
         return subprocess.Popen([sys.executable, "-c", code, str(root), str(heard)])
 
-    monkeypatch.setattr(local, "_start_worker", start_worker)
+    monkeypatch.setattr(local, "start_worker", start_worker)
     with trio.CancelScope() as interrupted:
         async with local.open_local():
             answers = await trio.to_thread.run_sync(open, heard)

@@ -1,0 +1,126 @@
+"""What tasks ask for, as Python values."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from hqtrio.api.validation import ValidationException
+from hqtrio.errors import InputError
+from hqtrio.model.requests import add_default_cpus, make_request, parse_need, validate_variants
+from hqtrio.model.resources import CPUS, Need, Request, Variants
+from hqtrio.units import amount_of_number, parse_duration
+
+__all__ = ["ResourceRequest", "Resources", "read_resources", "read_seconds"]
+
+Amount = int | float | str
+
+
+class ResourceRequest:
+    """One alternative of what a task needs.
+
+    Amounts are numbers or what the command line takes (`"all"`, `"2 compact!"`, `"0.5"`,
+    `"4 GiB"` of `mem`). `min_time` is the lifetime that a worker must have left: seconds, a
+    timedelta or text as `"2h 30m"`. With `n_nodes` the task has so many whole nodes.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_nodes: int = 0,
+        cpus: Amount | None = None,
+        resources: Mapping[str, Amount] | None = None,
+        min_time: float | str | datetime.timedelta | None = None,
+    ) -> None:
+        if not isinstance(n_nodes, int) or n_nodes < 0:
+            raise ValidationException(f"n_nodes has to be a number of nodes, not {n_nodes!r}")
+        wanted = dict(resources or {})
+        if cpus is not None:
+            if CPUS in wanted:
+                raise ValidationException("cpus are given twice: as cpus and in resources")
+            if not n_nodes:
+                wanted[CPUS] = cpus
+        self.n_nodes, self.resources = n_nodes, wanted
+        self.min_time = 0.0 if min_time is None else read_seconds("min_time", min_time)
+        self._request = self._made()
+
+    @property
+    def cpus(self) -> Amount | None:
+        return self.resources.get(CPUS)
+
+    @property
+    def request(self) -> Request:
+        """As the server is asked for it."""
+        return self._request
+
+    def _made(self) -> Request:
+        try:
+            needs = [_need(name, amount) for name, amount in self.resources.items()]
+            request = make_request(
+                add_default_cpus(needs, nodes=self.n_nodes),
+                nodes=self.n_nodes,
+                time_s=self.min_time,
+            )
+            validate_variants((request,))
+        except InputError as error:
+            raise ValidationException(str(error)) from None
+        return request
+
+    def __repr__(self) -> str:
+        return (
+            f"ResourceRequest(n_nodes={self.n_nodes}, resources={self.resources!r}, "
+            f"min_time={self.min_time})"
+        )
+
+
+Resources = "ResourceRequest | Sequence[ResourceRequest] | None"
+_KINDS: Final = "a ResourceRequest or a list of them"
+
+
+def read_resources(name: str, value: Any) -> Variants:
+    """Alternatives, earlier ones preferred."""
+    if value is None:
+        value = ResourceRequest()
+    if isinstance(value, ResourceRequest):
+        value = [value]
+    if not isinstance(value, Sequence) or not all(isinstance(v, ResourceRequest) for v in value):
+        raise ValidationException(f"{name} has to be {_KINDS}, not {value!r}")
+    variants = tuple(request.request for request in value)
+    try:
+        validate_variants(variants)
+    except InputError as error:
+        raise ValidationException(f"{name}: {error}") from None
+    return variants
+
+
+def read_seconds(name: str, value: Any) -> float:
+    """A time as seconds, a timedelta, or text as the command line takes it."""
+    seconds: float
+    if isinstance(value, datetime.timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, str):
+        try:
+            seconds = parse_duration(value)
+        except InputError as error:
+            raise ValidationException(f"{name}: {error}") from None
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        raise ValidationException(
+            f"{name} has to be seconds, a timedelta or a text as '1h 30m', not {value!r}"
+        )
+    if not 0 <= seconds < float("inf"):
+        raise ValidationException(f"{name} has to be a time of at least 0 s, not {value!r}")
+    return seconds
+
+
+def _need(name: str, amount: Amount) -> Need:
+    if not isinstance(name, str):
+        raise ValidationException(f"The name of a resource has to be a text, not {name!r}")
+    if isinstance(amount, str):
+        return parse_need(name, amount)
+    if isinstance(amount, bool) or not isinstance(amount, int | float):
+        raise ValidationException(f"The amount of {name} has to be a number, not {amount!r}")
+    text = repr(amount) if isinstance(amount, int) else f"{amount_of_number(amount) / 10_000!r}"
+    return parse_need(name, text)

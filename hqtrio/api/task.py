@@ -1,0 +1,146 @@
+"""Tasks of a job that has not been submitted, and what is common to programs and functions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from hqtrio.api.output import StdioDef
+from hqtrio.api.resources import read_resources, read_seconds
+from hqtrio.api.validation import ValidationException
+from hqtrio.errors import InputError
+from hqtrio.jobs.checks import CRASH_LIMIT_MAX, check_settings
+from hqtrio.model.resources import Variants
+from hqtrio.model.retry import Retry
+from hqtrio.model.task import (
+    DEFAULT_CRASH_LIMIT,
+    NEVER_RESTART,
+    UNLIMITED,
+    PinMode,
+    TaskSettings,
+)
+
+__all__ = ["Common", "Task", "read_common", "read_dependencies", "read_environment"]
+
+_WORDS: Final = {"never-restart": NEVER_RESTART, "unlimited": UNLIMITED}
+_PINS: Final = {"taskset": PinMode.TASKSET, "omp": PinMode.OMP}
+
+
+@dataclass(frozen=True)
+class Common:
+    """How a task is to run, whatever it is."""
+
+    env: dict[str, str]
+    cwd: str | None
+    stdout: StdioDef | None
+    stderr: StdioDef | None
+    stream: str | None
+    variants: Variants
+    settings: TaskSettings
+    time_limit_s: float
+    pin: PinMode
+
+
+@dataclass(eq=False)
+class Task:
+    """A task of a job; `label` is what people read: its name, or its id."""
+
+    task_id: int
+    name: str | None
+    common: Common
+    dependencies: tuple[Task, ...] = field(default=(), repr=False)
+
+    @property
+    def label(self) -> str:
+        return self.name or str(self.task_id)
+
+
+def read_environment(name: str, env: Mapping[str, str] | None) -> dict[str, str]:
+    """Names and values that can stand in an environment."""
+    for key, value in (env or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise ValidationException(f"{name} has to map names to texts, not {key!r} to {value!r}")
+        if not key or "=" in key or "\0" in key + value:
+            raise ValidationException(f"{name}: {key!r}={value!r} cannot be in an environment")
+    return dict(env or {})
+
+
+def read_dependencies(name: str, deps: Any, known: Sequence[Task]) -> tuple[Task, ...]:
+    """Tasks of the same job, in lists as deep as the caller likes; each counts once."""
+    found: dict[Task, None] = {}
+    stack = [deps]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Task):
+            if not (item.task_id < len(known) and known[item.task_id] is item):
+                raise ValidationException(f"{name}: {item.label} is a task of another job")
+            found[item] = None
+        elif isinstance(item, Iterable) and not isinstance(item, str | bytes):
+            stack.extend(reversed(list(item)))
+        else:
+            raise ValidationException(f"{name} has to be tasks of this job, not {item!r}")
+    return tuple(found)
+
+
+def read_common(
+    *,
+    env: Mapping[str, str] | None,
+    cwd: str | os.PathLike[str] | None,
+    stdout: StdioDef | None,
+    stderr: StdioDef | None,
+    stream: str | os.PathLike[str] | None,
+    priority: int,
+    resources: Any,
+    crash_limit: int | str | None,
+    time_limit: Any,
+    pin: str | None,
+    retry: int | Retry | None,
+) -> Common:
+    """All of it, checked; ValidationException names the argument."""
+    if pin is not None and pin not in _PINS:
+        raise ValidationException(f"pin has to be one of {', '.join(_PINS)}, not {pin!r}")
+    if stream is not None and not os.fspath(stream):
+        raise ValidationException("stream has to be a directory")
+    return Common(
+        read_environment("env", env),
+        None if cwd is None else os.fspath(cwd),
+        stdout,
+        stderr,
+        None if stream is None else os.path.abspath(stream),
+        read_resources("resources", resources),
+        _settings(priority, crash_limit, retry),
+        0.0 if time_limit is None else read_seconds("time_limit", time_limit),
+        PinMode.NONE if pin is None else _PINS[pin],
+    )
+
+
+def _settings(
+    priority: int, crash_limit: int | str | None, retry: int | Retry | None
+) -> TaskSettings:
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise ValidationException(f"priority has to be a whole number, not {priority!r}")
+    if isinstance(retry, bool) or not isinstance(retry, int | Retry | None):
+        raise ValidationException(f"retry has to be a number of tries or a Retry, not {retry!r}")
+    if isinstance(retry, int):
+        retry = Retry(retry) if retry else None
+    settings = TaskSettings(priority, _crash_limit(crash_limit), retry)
+    try:
+        check_settings(settings)
+    except InputError as error:
+        raise ValidationException(str(error)) from None
+    return settings
+
+
+def _crash_limit(value: int | str | None) -> int:
+    if value is None:
+        return DEFAULT_CRASH_LIMIT
+    if isinstance(value, str) and value in _WORDS:
+        return _WORDS[value]
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= CRASH_LIMIT_MAX:
+        return value
+    raise ValidationException(
+        f"crash_limit has to be a number from 1 to {CRASH_LIMIT_MAX}, 'never-restart' or "
+        f"'unlimited', not {value!r}"
+    )
