@@ -1,8 +1,9 @@
-"""Interpreters that call one function after another: one for each lane, as long as it fits.
+"""Interpreters that call one function after another.
 
 An interpreter serves one job only, so that no call meets modules of an earlier state of the user's
-files, and only calls whose environment differs in nothing but what names the task. What the two
-say to each other is in `actors.functions.runner`. Nothing here waits.
+files, and only calls whose environment differs in nothing but what names the task: so it belongs to
+the resources of one slot as well. One that is idle is kept for a while, as slots come and go
+between calls. What the two say to each other is in `actors.functions.runner`. Nothing here waits.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from actors.launcher.waiting import Waiter
 
-    Environment = dict[bytes, bytes]
+    # Job, command, environment but for what names the task.
+    Kind = tuple[int, tuple[bytes, ...], frozenset[tuple[bytes, bytes]]]
     Files = tuple[int, int, int]  # stdin, stdout, stderr
     # Status, CPU seconds, peak in KiB, text of the error, result.
     CallEnded = tuple[int, float, int, str, bytes]
@@ -38,37 +40,18 @@ _HEAD = struct.Struct("<idIIII")
 _TEXT_MAX = 1 << 14  # of an error or a result; longer ones are no answer of our runner
 _MESSAGE_MAX = 1 << 16  # what a socket surely takes at once; larger calls lie in memory beside it
 _READ_BYTES = 1 << 16
+_IDLE_S = 10.0
 
 
 class Interpreter:
-    """One process, and what it was started as."""
+    """One process, and what it can be used for (`kind`)."""
 
-    __slots__ = (
-        "argv",
-        "buffer",
-        "calls",
-        "directory",
-        "environment",
-        "goes_on",
-        "job",
-        "lane",
-        "link",
-        "pid",
-    )
+    __slots__ = ("buffer", "calls", "directory", "goes_on", "idle_since", "kind", "link", "pid")
 
-    def __init__(
-        self,
-        lane: int,
-        job: int,
-        argv: list[bytes],
-        environment: Environment,
-        directory: bytes,
-        link: socket.socket,
-        pid: int,
-    ) -> None:
-        self.lane, self.job, self.argv, self.environment = lane, job, argv, environment
-        self.directory, self.link, self.pid = directory, link, pid
+    def __init__(self, kind: Kind, directory: bytes, link: socket.socket, pid: int) -> None:
+        self.kind, self.directory, self.link, self.pid = kind, directory, link, pid
         self.calls = 0
+        self.idle_since = 0.0
         self.goes_on = True  # it may serve another call
         self.buffer = bytearray()
 
@@ -76,10 +59,12 @@ class Interpreter:
 class Interpreters:
     """All interpreters of a launcher."""
 
-    __slots__ = ("_by_fd", "_by_pid", "_of_lane", "_waiter")
+    __slots__ = ("_busy", "_by_fd", "_by_pid", "_idle", "_idle_max", "_waiter")
 
     def __init__(self) -> None:
-        self._of_lane: dict[int, Interpreter] = {}
+        self._idle: dict[int, Interpreter] = {}  # by pid; the first has been idle for longest
+        self._busy: set[int] = set()
+        self._idle_max = 0
         self._by_fd: dict[int, Interpreter] = {}
         self._by_pid: dict[int, Interpreter] = {}
         self._waiter: Waiter | None = None
@@ -93,35 +78,24 @@ class Interpreters:
 
     # --- calls
 
-    def fitting(
-        self, lane: int, job: int, argv: list[bytes], environment: Environment
-    ) -> Interpreter | None:
-        """The lane's interpreter, if it can serve such a call; another one is let go."""
-        one = self._of_lane.get(lane)
-        if one is None:
-            return None
-        if one.goes_on and one.job == job and one.argv == argv and one.environment == environment:
-            return one
-        self._let_go(one)
+    def fitting(self, kind: Kind) -> Interpreter | None:
+        """An idle interpreter of this kind."""
+        for one in reversed(self._idle.values()):
+            if one.kind == kind:
+                return one
         return None
 
     def start(
-        self,
-        lane: int,
-        job: int,
-        argv: list[bytes],
-        environment: Environment,
-        directory_root: bytes,
-        spawn: Callable[[list[bytes], int, bytes], int],
+        self, kind: Kind, directory_root: bytes, spawn: Callable[[list[bytes], int, bytes], int]
     ) -> Interpreter:
-        """A new interpreter of the lane. `spawn` makes the process, with the command, the socket
-        and the directory of its tasks; what it raises ends in nothing left behind."""
+        """A new interpreter. `spawn` makes the process, with the command, the socket and the
+        directory of its tasks; what it raises ends in nothing left behind."""
         ours, theirs = socket.socketpair()
         directory = b""
         try:
             directory = make_task_directory(directory_root)
             ours.setblocking(False)
-            words = [*argv, RUNNER, b"--serve", b"%d" % CHILD_FD]
+            words = [*kind[1], RUNNER, b"--serve", b"%d" % CHILD_FD]
             pid = spawn(words, theirs.fileno(), directory)
         except BaseException:
             ours.close()
@@ -130,16 +104,16 @@ class Interpreters:
             raise
         finally:
             theirs.close()
-        one = Interpreter(lane, job, argv, environment, directory, ours, pid)
-        self._of_lane[lane] = self._by_fd[ours.fileno()] = self._by_pid[pid] = one
+        one = Interpreter(kind, directory, ours, pid)
+        self._by_fd[ours.fileno()] = self._by_pid[pid] = one
         assert self._waiter is not None
         self._waiter.add(ours.fileno())
         return one
 
     def call(
         self, one: Interpreter, cwd: bytes, changes: Iterable[tuple[bytes, bytes]], files: Files
-    ) -> None:
-        """Order the call. An interpreter that has died is found dead later, with this call."""
+    ) -> bool:
+        """Order the call; False if the interpreter is dead, and has not heard of it."""
         fields = [cwd]
         for pair in changes:
             fields += pair
@@ -150,14 +124,21 @@ class Interpreters:
             message = bytes(4)
         else:
             message = len(data).to_bytes(4, "little") + data
+        one.calls += 1
         try:
-            socket.send_fds(one.link, [message], fds)
+            sent = socket.send_fds(one.link, [message], fds)
         except OSError:
-            pass
+            sent = 0
         finally:
             for fd in fds[3:]:
                 os.close(fd)
-        one.calls += 1
+        if sent < len(message):
+            self.spoil(one.pid)
+            return False
+        self._idle.pop(one.pid, None)
+        self._busy.add(one.pid)
+        self._idle_max = max(self._idle_max, len(self._busy))
+        return True
 
     def hear(self, fd: int) -> tuple[int, CallEnded] | None:
         """What an interpreter says, with its pid, if it is complete."""
@@ -170,18 +151,32 @@ class Interpreters:
         one = self._by_pid.get(pid)
         if one is not None:
             one.goes_on = False
+            if pid in self._idle:
+                self._let_go(one)
 
-    def rest(self, pid: int, calls_max: int) -> None:
+    def rest(self, pid: int, calls_max: int, now: float) -> None:
         """The interpreter has ended a call; one that is to serve no other is let go."""
         one = self._by_pid[pid]
+        self._busy.discard(pid)
         if not one.goes_on or one.calls >= calls_max:
             self._let_go(one)
+            return
+        one.idle_since = now
+        self._idle[pid] = one
+        if len(self._idle) > self._idle_max:
+            self._let_go(next(iter(self._idle.values())))
 
-    def let_go_of_lane(self, lane: int) -> None:
-        """What the lane's interpreter was kept for is over; it ends by itself."""
-        one = self._of_lane.get(lane)
-        if one is not None:
-            self._let_go(one)
+    @property
+    def due_at(self) -> float:
+        """When `let_go_idle` has something to do."""
+        for one in self._idle.values():
+            return one.idle_since + _IDLE_S
+        return float("inf")
+
+    def let_go_idle(self, now: float) -> None:
+        """Those that nobody has needed for a while end by themselves."""
+        while self.due_at <= now:
+            self._let_go(next(iter(self._idle.values())))
 
     # --- ends
 
@@ -192,6 +187,7 @@ class Interpreters:
         if one is None:
             return None
         ended = self._read(one)
+        self._busy.discard(pid)
         self._let_go(one)
         if ended is None:
             error = read_error_text(one.directory + b"/" + ERROR_FILE) if status else ""
@@ -206,11 +202,8 @@ class Interpreters:
             remove_tree(one.directory)
 
     def _let_go(self, one: Interpreter) -> None:
-        if self._of_lane.get(one.lane) is one:
-            del self._of_lane[one.lane]
-        self._hang_up(one)
-
-    def _hang_up(self, one: Interpreter) -> None:
+        """Closed, its socket tells it to end; it is reaped as any child."""
+        self._idle.pop(one.pid, None)
         fd = one.link.fileno()
         if fd in self._by_fd:
             del self._by_fd[fd]
@@ -230,7 +223,7 @@ class Interpreters:
                 data = b""
             if not data:
                 one.goes_on = False
-                self._hang_up(one)
+                self._let_go(one)
                 break
             buffer += data
         if len(buffer) < _HEAD.size:
@@ -238,7 +231,7 @@ class Interpreters:
         status, cpu_s, peak_kib, goes_on, errors, results = _HEAD.unpack_from(buffer)
         if max(errors, results) > _TEXT_MAX:
             one.goes_on = False
-            self._hang_up(one)
+            self._let_go(one)
             buffer.clear()
             return None
         end = _HEAD.size + errors + results

@@ -32,7 +32,6 @@ class Plan:
         "environment",
         "files",
         "is_warm",
-        "lane",
         "open_env",
         "open_words",
         "shell",
@@ -41,13 +40,12 @@ class Plan:
 
     def __init__(self, body: Body, lane: Lane) -> None:
         self.body = body
-        self.lane = lane.number
         self.argv = [*lane.prefix, *body.args] if body.args else []
         self.is_warm = body.function_calls > 1 and not lane.files
         if body.function_calls and not self.is_warm:
             self.argv.append(RUNNER)
         self.env = {**lane.user_wins, **body.env, **lane.env}
-        self.environment = dict(self.env) if self.is_warm else {}
+        self.environment = frozenset(self.env.items()) if self.is_warm else frozenset()
         self.open_words = [(len(lane.prefix) + at, text) for at, text in body.open_words]
         self.open_env = [(name, text) for name, text in body.open_env if name not in lane.env]
         self.task_dir_root = body.task_dir_root or lane.task_dir_root

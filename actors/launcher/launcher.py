@@ -130,7 +130,7 @@ class Launcher:
         try:
             self._tell()
             while True:
-                at = 0.0 if dead else min(self._send_at, self._hunt_at)
+                at = 0.0 if dead else min(self._send_at, self._hunt_at, self._interpreters.due_at)
                 wait_s = -1 if at == _NEVER else max(0.0, at - time.monotonic())
                 for fd, _ in waiter.wait(wait_s):
                     if fd == wake:
@@ -157,6 +157,7 @@ class Launcher:
                     self._tell()
                 if now >= self._hunt_at:
                     self._go_hunting(now)
+                self._interpreters.let_go_idle(now)
         except ConnectionError:
             return
         finally:
@@ -204,10 +205,8 @@ class Launcher:
     ) -> None:
         self._lanes[lane] = Lane(lane, env, user_wins, prefix, task_dir_root, files)
 
-    def _close_lane(self, number: int) -> None:
-        lane = self._lanes.pop(number, None)  # what it runs keeps it alive
-        if lane is not None and not lane.pid:
-            self._interpreters.let_go_of_lane(number)
+    def _close_lane(self, lane: int) -> None:
+        self._lanes.pop(lane, None)  # what it runs keeps it alive
 
     def _run(
         self,
@@ -342,7 +341,7 @@ class Launcher:
         if run is None:  # the function has found our socket, and speaks for us
             self._interpreters.spoil(pid)
             return
-        self._interpreters.rest(pid, run.started.function_calls)
+        self._interpreters.rest(pid, run.started.function_calls, time.monotonic())
         self._end(run, *ended)
 
     def _end(
@@ -394,8 +393,6 @@ class Launcher:
                 result,
             )
         )
-        if started.is_warm and lane.number not in self._lanes:
-            self._interpreters.let_go_of_lane(lane.number)
         waiting = self._waiting.pop(task, [])
         if waiting or (lane.queue and lane.queue[0][1] == task):
             self._tell()  # no answer may hold the end of one instance and the start of the next

@@ -184,28 +184,29 @@ class Starter:
     def _call(
         self, plan: Plan, task: int, argv: list[bytes], cwd: bytes, files: tuple[int, int, int]
     ) -> int:
-        """Have the lane's interpreter, perhaps a new one, call the function; its pid."""
+        """Have an interpreter, perhaps a new one, call the function; its pid."""
         interpreters, env, job = self._interpreters, plan.env, task >> _NUMBER_BITS
-        one = interpreters.fitting(plan.lane, job, argv, plan.environment)
-        if one is None:
-            null, (_, out, err) = self._null, files
-
-            def spawn(words: list[bytes], link: int, directory: bytes) -> int:
-                env[b"HQ_TASK_DIR"] = directory
-                env[b"HQ_ERROR_FILENAME"] = directory + b"/" + ERROR_FILE
-                actions = *_actions(null, out, err), (os.POSIX_SPAWN_DUP2, link, CHILD_FD)
-                return self._spawn(plan, words, actions)
-
-            try:
-                one = interpreters.start(
-                    plan.lane, job, argv, plan.environment, plan.task_dir_root, spawn
-                )
-            finally:
-                env.pop(b"HQ_TASK_DIR", None)  # the next one has another
-                env.pop(b"HQ_ERROR_FILENAME", None)
+        kind = job, tuple(argv), plan.environment
         names = [name for name in _OF_EXECUTION if name in env]
         names += [name for name, _ in plan.open_env]
-        interpreters.call(one, cwd, [(name, env[name]) for name in names], files)
+        changes = [(name, env[name]) for name in names]
+        while (one := interpreters.fitting(kind)) is not None:
+            if interpreters.call(one, cwd, changes, files):
+                return one.pid
+        null, (_, out, err) = self._null, files
+
+        def spawn(words: list[bytes], link: int, directory: bytes) -> int:
+            env[b"HQ_TASK_DIR"] = directory
+            env[b"HQ_ERROR_FILENAME"] = directory + b"/" + ERROR_FILE
+            actions = *_actions(null, out, err), (os.POSIX_SPAWN_DUP2, link, CHILD_FD)
+            return self._spawn(plan, words, actions)
+
+        try:
+            one = interpreters.start(kind, plan.task_dir_root, spawn)
+        finally:
+            env.pop(b"HQ_TASK_DIR", None)  # the next one has another
+            env.pop(b"HQ_ERROR_FILENAME", None)
+        interpreters.call(one, cwd, changes, files)  # if it is dead by now, so is the call
         return one.pid
 
     def _open_stream(self, stream: Stream, task: int, instance: int) -> tuple[int, dict[int, int]]:

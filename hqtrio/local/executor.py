@@ -93,9 +93,9 @@ class Executor(StandardExecutor):
 
     The server is that of `server_dir` (by default the command line's); with `cores` it is one of
     its own, with a worker on so many CPUs of this machine. Functions run in `python_env` (by
-    default the interpreter that runs now), in `cwd` (the current directory), with `env` added to the
-    worker's environment. What they print goes to `stdout` and `stderr` (None: nowhere; paths may
-    hold `%{TASK_ID}`). What is too large to travel lies in `results_dir`, which workers have to
+    default the interpreter that runs now), in `cwd` (the current directory), with `env` added to
+    the worker's environment. What they print goes to `stdout` and `stderr` (None: nowhere; paths
+    may hold `%{TASK_ID}`). What is too large to travel lies in `results_dir`, which workers have to
     see. `options` gives single calls other resources and limits.
 
     A call that was sent to the server counts as running and cannot be cancelled any more; the

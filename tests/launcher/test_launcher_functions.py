@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from launcher_node import Node, lives, true
 
-from hqtrio.api.payload import pack_arguments, pack_call, pack_function
+from actors.launcher.interpreters import Interpreters
+from actors.launcher.waiting import Waiter
+from hqtrio.api.payload import pack_arguments, pack_call, pack_function, pickled
 from hqtrio.ids import task_id
 from hqtrio.worker.orders import (
     CloseLane,
@@ -184,13 +187,13 @@ async def test_garbage_is_a_failure_of_its_task(node: Node, calls: int, payload:
 
 @BOTH
 async def test_arguments_may_lie_in_the_entry(node: Node, calls: int) -> None:
-    stdin = pack_function(lambda *args, **kwargs: (args, kwargs), results="")
+    stdin = pack_function(pickled(lambda *args, **kwargs: (args, kwargs)), results="")
     key = node.body(sys.executable, stdin=stdin, task_dir=True, calls=calls)
     large = "x" * 100_000  # more than a socket takes at once
     node.run(key, 1, 2, entries=[pack_arguments((1, 2), {"c": 3}), pack_arguments([large[:9]], {})])
     assert await value_of(node, 1) == ((1, 2), {"c": 3})
     assert await value_of(node, 2) == (("x" * 9,), {})
-    stdin = pack_function(len, results="")
+    stdin = pack_function(pickled(len), results="")
     key = node.body(sys.executable, stdin=stdin, task_dir=True, calls=calls)
     node.run(key, 3, entries=[pack_arguments([large], {})])
     assert await value_of(node, 3) == 100_000
@@ -217,7 +220,7 @@ async def test_one_that_is_no_python_fails_with_its_own_words(node: Node, calls:
 # --- warm interpreters
 
 
-async def test_calls_of_a_lane_share_an_interpreter_up_to_a_number(node: Node) -> None:
+async def test_an_interpreter_serves_a_number_of_calls(node: Node) -> None:
     node.run(function(node, pid, calls=3), *range(1, 8))
     pids = [await value_of(node, number) for number in range(1, 8)]
     assert [pids.count(one) for one in dict.fromkeys(pids)] == [3, 3, 1]
@@ -225,8 +228,8 @@ async def test_calls_of_a_lane_share_an_interpreter_up_to_a_number(node: Node) -
     await true(lambda: not any(map(lives, pids[:6])))
     assert lives(pids[6])
     node.tell(CloseLane(1, 1))
-    await node.all_gone()
-    await true(lambda: not any((node.place / "desk").iterdir()))
+    node.run(function(node, pid, calls=3), 8, lane=2)  # slots come and go between calls
+    assert await value_of(node, 8) == pids[6]
 
 
 async def test_another_job_or_environment_gets_another_interpreter(node: Node) -> None:
@@ -239,7 +242,8 @@ async def test_another_job_or_environment_gets_another_interpreter(node: Node) -
     assert pids[0] == pids[1] != pids[2] == pids[3]
     node.tell(RunTasks(1, 1, first, (task_id(2, 1),), (0,)))
     await node.until(lambda: any(end.task == task_id(2, 1) for end in node.ends))
-    assert not lives(pids[0])
+    (other,) = (end.pid for end in node.ends if end.task == task_id(2, 1))
+    assert other not in pids
 
 
 async def test_a_crash_ends_its_own_call_only(node: Node) -> None:
@@ -382,7 +386,7 @@ async def test_usage_is_that_of_the_call(node: Node) -> None:
             pass
 
     node.run(function(node, work), 1)
-    node.run(function(node, pid), 2)
+    node.run(function(node, lambda: None), 2)
     first, second = await node.end_of(1), await node.end_of(2)
     assert first.cpu_s > 0.29 and first.peak_kib > 1000
     assert 0 <= second.cpu_s < 0.2
@@ -397,11 +401,32 @@ async def test_an_interpreter_that_dies_idle_is_replaced(node: Node) -> None:
     assert await value_of(node, 2) != old
 
 
-async def test_lanes_have_interpreters_of_their_own(node: Node) -> None:
+async def test_calls_at_the_same_time_have_interpreters_of_their_own(node: Node) -> None:
+    os.mkfifo(node.place / "gate")
+
+    def wait() -> int:
+        with open("gate"):
+            return os.getpid()
+
+    key = function(node, wait)
     for lane in (1, 2):
-        node.tell(OpenLane(1, lane + 10))
-        node.run(function(node, pid), lane, lane=lane + 10)
-    assert await value_of(node, 1) != await value_of(node, 2)
+        node.run(key, lane, lane=lane)
+        await node.start_of(lane)
+    with open(node.place / "gate", "w"):
+        assert await value_of(node, 1) != await value_of(node, 2)
+
+
+async def test_resources_of_another_slot_are_another_environment(node: Node) -> None:
+    def cpus() -> tuple[str | None, int]:
+        return os.environ.get("HQ_CPUS"), os.getpid()
+
+    key = function(node, cpus)
+    for lane in (7, 8):
+        node.tell(OpenLane(1, lane, env=((b"HQ_CPUS", b"%d" % lane),)))
+        node._lanes.add(lane)
+        node.run(key, lane, lane=lane)
+    (seven, one), (eight, other) = await value_of(node, 7), await value_of(node, 8)
+    assert (seven, eight) == ("7", "8") and one != other
 
 
 async def test_lies_over_our_socket_harm_nobody_else(node: Node) -> None:
@@ -417,3 +442,95 @@ async def test_lies_over_our_socket_harm_nobody_else(node: Node) -> None:
     node.run(function(node, pid), 2)
     await node.end_of(1)
     assert await value_of(node, 2)
+
+
+# --- which interpreters are kept
+
+
+class Pool:
+    """Interpreters without processes: their ends of the sockets are here."""
+
+    def __init__(self, place: Path) -> None:
+        self.all = Interpreters()
+        self.all.watch(Waiter())
+        self.place, self.pids = place, 0
+        self.theirs: dict[int, int] = {}
+
+    def begin(self, job: int = 1) -> int:
+        """A call; the pid of its interpreter."""
+        kind = job, (b"python",), frozenset([(b"A", b"1")])
+        one = self.all.fitting(kind)
+        if one is None:
+
+            def spawn(words: list[bytes], link: int, directory: bytes) -> int:
+                self.pids += 1
+                self.theirs[self.pids] = os.dup(link)
+                return self.pids
+
+            one = self.all.start(kind, bytes(self.place), spawn)
+        null = os.open(os.devnull, os.O_RDWR)
+        assert self.all.call(one, b"/", [(b"HQ_TASK_ID", b"1")], (null,) * 3)
+        os.close(null)
+        return one.pid
+
+    def is_let_go(self, pid: int) -> bool:
+        """Its socket was closed; what was sent before is read first."""
+        os.set_blocking(self.theirs[pid], False)
+        try:
+            while os.read(self.theirs[pid], 1 << 16):
+                pass
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            pass
+        return True
+
+    def close(self) -> None:
+        for pid in range(1, self.pids + 1):
+            self.all.spoil(pid)
+            self.all.reaped(pid, 0, 0.0, 0)
+        for fd in self.theirs.values():
+            os.close(fd)
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Pool]:
+    made = Pool(tmp_path)
+    yield made
+    made.close()
+
+
+def test_who_is_idle_for_a_while_is_let_go(pool: Pool) -> None:
+    one, two = pool.begin(), pool.begin()
+    assert pool.all.due_at == math.inf
+    pool.all.rest(one, 10, now=100.0)
+    pool.all.rest(two, 10, now=105.0)
+    assert pool.all.due_at == 110.0
+    pool.all.let_go_idle(109.9)
+    assert not pool.is_let_go(one)
+    pool.all.let_go_idle(110.0)
+    assert pool.is_let_go(one) and not pool.is_let_go(two)
+    assert pool.begin() == two and pool.all.due_at == math.inf
+    assert pool.begin() not in (one, two)
+
+
+def test_no_more_are_kept_than_were_ever_busy_at_once(pool: Pool) -> None:
+    pids = []
+    for job in range(1, 5):
+        pids.append(pool.begin(job))
+        pool.all.rest(pids[-1], 10, now=float(job))
+    assert [pool.is_let_go(pid) for pid in pids] == [True, True, True, False]
+
+
+def test_one_that_died_idle_is_found_out_before_a_call_is_lost(pool: Pool) -> None:
+    pid = pool.begin()
+    pool.all.rest(pid, 10, now=1.0)
+    os.close(pool.theirs.pop(pid))
+    kind = 1, (b"python",), frozenset([(b"A", b"1")])
+    one = pool.all.fitting(kind)
+    assert one is not None
+    assert not pool.all.call(one, b"/", [], (0, 0, 0))
+    assert pool.all.fitting(kind) is None
+    assert pool.all.reaped(pid, -9, 1.0, 0) == (-9, -1.0, 0, "", b"")
+    assert pool.all.reaped(pid, 0, 1.0, 0) is None
+    assert list(pool.place.iterdir()) == []
