@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hqtrio.api.output import DEFAULT_STDERR, DEFAULT_STDOUT, read_stdio
 from hqtrio.api.task import Common, Task, read_common, read_dependencies, read_environment
-from hqtrio.api.validation import ValidationException
+from hqtrio.api.validation import ValidationException, read_path
+from hqtrio.errors import InputError
+from hqtrio.jobs.checks import check_head
+from hqtrio.model.job import JobHead
 
 if TYPE_CHECKING:
     from hqtrio.api.client import Client
@@ -63,7 +66,15 @@ class Job:
             raise ValidationException(f"max_fails has to be at least 0 or None, not {max_fails!r}")
         if name is not None and not isinstance(name, str):
             raise ValidationException(f"name has to be a text, not {name!r}")
-        self.default_workdir = None if default_workdir is None else os.path.abspath(default_workdir)
+        try:
+            check_head(JobHead(name or DEFAULT_NAME, max_fails))
+        except InputError as error:
+            raise ValidationException(str(error)) from None
+        self.default_workdir = (
+            None
+            if default_workdir is None
+            else os.path.abspath(read_path("default_workdir", default_workdir))
+        )
         self.default_env = read_environment("default_env", default_env)
         self.max_fails, self.name, self.is_open = max_fails, name or DEFAULT_NAME, open
         self.tasks: list[Task] = []
@@ -152,7 +163,9 @@ class Job:
             raise ValidationException(f"fn has to be something to call, not {fn!r}")
         if not isinstance(args, list | tuple):
             raise ValidationException(f"args has to be a list or tuple, not {args!r}")
-        if kwargs is not None and not isinstance(kwargs, Mapping):
+        if not isinstance(kwargs, Mapping | None) or not all(
+            isinstance(key, str) for key in kwargs or ()
+        ):
             raise ValidationException(f"kwargs has to map names to values, not {kwargs!r}")
         common = read_common(
             env=env,

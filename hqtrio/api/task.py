@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hqtrio.api.output import StdioDef
 from hqtrio.api.resources import read_resources, read_seconds
-from hqtrio.api.validation import ValidationException
+from hqtrio.api.validation import ValidationException, read_path
 from hqtrio.errors import InputError
 from hqtrio.jobs.checks import CRASH_LIMIT_MAX, check_settings
 from hqtrio.model.resources import Variants
@@ -21,10 +21,12 @@ from hqtrio.model.task import (
     PinMode,
     TaskSettings,
 )
+from hqtrio.placeholders import names
 
 __all__ = ["Common", "Task", "read_common", "read_dependencies", "read_environment"]
 
 _WORDS: Final = {"never-restart": NEVER_RESTART, "unlimited": UNLIMITED}
+_TASKS_OWN: Final = ("TASK_ID", "INSTANCE_ID", "CWD")
 _PINS: Final = {"taskset": PinMode.TASKSET, "omp": PinMode.OMP}
 
 
@@ -59,6 +61,8 @@ class Task:
 
 def read_environment(name: str, env: Mapping[str, str] | None) -> dict[str, str]:
     """Names and values that can stand in an environment."""
+    if not isinstance(env, Mapping | None):
+        raise ValidationException(f"{name} has to map names to texts, not {env!r}")
     for key, value in (env or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise ValidationException(f"{name} has to map names to texts, not {key!r} to {value!r}")
@@ -101,19 +105,32 @@ def read_common(
     """All of it, checked; ValidationException names the argument."""
     if pin is not None and pin not in _PINS:
         raise ValidationException(f"pin has to be one of {', '.join(_PINS)}, not {pin!r}")
-    if stream is not None and not os.fspath(stream):
-        raise ValidationException("stream has to be a directory")
+    variants = read_resources("resources", resources)
+    if pin is not None and any(request.nodes for request in variants):
+        raise ValidationException("pin: tasks on several nodes cannot be pinned")
+    if cwd is not None and "CWD" in names(read_path("cwd", cwd)):
+        raise ValidationException("cwd cannot contain `%{CWD}`, which stands for itself")
     return Common(
         read_environment("env", env),
-        None if cwd is None else os.fspath(cwd),
+        None if cwd is None else read_path("cwd", cwd),
         stdout,
         stderr,
-        None if stream is None else os.path.abspath(stream),
-        read_resources("resources", resources),
+        None if stream is None else _stream(stream),
+        variants,
         _settings(priority, crash_limit, retry),
         0.0 if time_limit is None else read_seconds("time_limit", time_limit),
         PinMode.NONE if pin is None else _PINS[pin],
     )
+
+
+def _stream(value: str | os.PathLike[str]) -> str:
+    path = os.path.abspath(read_path("stream", value))
+    own = [name for name in names(path) if name in _TASKS_OWN]
+    if own:
+        raise ValidationException(
+            f"stream cannot contain `%{{{own[0]}}}`: the tasks of a job share the directory"
+        )
+    return path
 
 
 def _settings(
@@ -129,7 +146,8 @@ def _settings(
     try:
         check_settings(settings)
     except InputError as error:
-        raise ValidationException(str(error)) from None
+        which = "retry" if retry is not None else "priority"
+        raise ValidationException(f"{which}: {error}") from None
     return settings
 
 
