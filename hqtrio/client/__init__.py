@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hqtrio.client.client import (
     ALL,
     LAST,
@@ -25,3 +27,12 @@ __all__ = [
     "open_client",
     "tasks_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # HyperQueue's module of this name has the exception of the blocking client, which lies above.
+    if name != "FailedJobsException":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return importlib.import_module("hqtrio.api.failures").FailedJobsException

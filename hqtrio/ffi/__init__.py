@@ -1,0 +1,1 @@
+"""What lies below the API, under the name of HyperQueue's package."""

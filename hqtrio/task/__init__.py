@@ -1,0 +1,1 @@
+"""Tasks, under the name of HyperQueue's package."""
