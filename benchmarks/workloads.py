@@ -24,6 +24,9 @@ GRAPH_UNJOURNALED: Final = "graph, --journal none"
 COMPACTION: Final = "hqtrio journal prune"
 STREAMED: Final = "hqtrio --stream"
 PLAIN_FILES: Final = "hqtrio, a file per task"
+EXECUTOR: Final = "hqtrio.Executor"
+JOB_OF_FUNCTIONS: Final = "hqtrio.Job.function"
+DASK: Final = "Dask"
 # The scheduling machine among pretended workers:
 KINDS: Final = ("3 s tasks", "20 s tasks")
 ROUNDS: Final = ("median round", "worst round")
@@ -220,6 +223,39 @@ ALL: Final = (
         quick_tasks=50_000,
         budgets=(Budget(HQTRIO, 5),),
         on_disk=True,
+    ),
+    Workload(
+        "functions",
+        "Python functions that do nothing, on 2 CPUs, with their results",
+        "calls/s",
+        tasks=20_000,
+        quick_tasks=2000,
+        more_is_better=True,
+        counted="calls",
+        budgets=(
+            Budget(EXECUTOR, 3000),
+            Budget(EXECUTOR, 100, against=HYPERQUEUE),
+            Budget(EXECUTOR, 1.5, against=DASK),
+        ),
+    ),
+    Workload(
+        "functions_wait",
+        "from the end of a job's last task to the return of wait_for_jobs",
+        "ms",
+        tasks=20,
+        quick_tasks=20,
+        counted="jobs",
+        budgets=(Budget(HQTRIO, 10),),
+    ),
+    Workload(
+        "functions_memory",
+        "the server's memory at its peak while an executor calls functions",
+        "MiB",
+        tasks=100_000,
+        quick_tasks=10_000,
+        counted="calls",
+        budgets=(Budget(HQTRIO, 120),),
+        rounds_max=1,
     ),
     Workload(
         "stream_small",

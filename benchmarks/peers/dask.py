@@ -9,8 +9,8 @@ import time
 from typing import Any, Final
 
 from benchmarks.peers.peer import Peer, in_child, needs_package
+from benchmarks.workloads import DASK
 
-NAME: Final = "Dask"
 SHARE: Final = 5  # functions that do nothing take so long that a part gives the figure as well
 CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
@@ -52,7 +52,7 @@ def main(workload: str, count: int) -> dict[str, float]:
             for number in range(1, count):
                 link = client.submit(spawn, number, True, link, pure=False)
                 futures.append(link)
-        elif workload.startswith("zero"):
+        elif workload.startswith("zero") or workload == "functions":
             futures = client.map(nothing, range(count), pure=False)
         else:
             files = workload != "real_no_files"
@@ -61,18 +61,21 @@ def main(workload: str, count: int) -> dict[str, float]:
         seconds = time.perf_counter() - begin
         assert codes == [0] * count
     if workload == "chain":
-        return {NAME: 1e3 * seconds / count}
+        return {DASK: 1e3 * seconds / count}
     if workload.startswith("zero"):
-        return {f"{NAME} (functions)": 1e6 * seconds / count}
-    return {NAME: count / seconds}
+        return {f"{DASK} (functions)": 1e6 * seconds / count}
+    return {DASK: count / seconds}
 
 
 PEER = Peer(
-    NAME,
+    DASK,
     needs_package("distributed", "pip install distributed"),
     {
         name: in_child("benchmarks.peers.dask")
-        for name in ("real_files", "real_files_disk", "real_no_files", "chain", "zero_array_10k")
+        for name in (
+            *("real_files", "real_files_disk", "real_no_files", "chain"),
+            *("zero_array_10k", "functions"),
+        )
     },
 )
 

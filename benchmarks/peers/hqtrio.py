@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from statistics import median
 from typing import Final
 
-from benchmarks import journal, streams
+from benchmarks import functions, journal, streams
 from benchmarks.cluster import STOP_S, Cluster, hqtrio, open_cluster, stall_in
 from benchmarks.peers import bare_import
 from benchmarks.peers.peer import Figures, Peer
@@ -288,6 +288,7 @@ PEER = Peer(
         "idle": idle,
         **journal.MEASURES,
         **streams.MEASURES,
+        **functions.MEASURES,
         **rows.MEASURES,
     },
 )

@@ -16,6 +16,7 @@ from benchmarks.workloads import HYPERQUEUE, Workload
 MODULE: Final = "benchmarks.peers.hyperqueue"
 SERVE: Final = "serve"
 SUBMIT: Final = "submit"
+FUNCTIONS_SHARE: Final = 100  # each call takes as long as some hundred of the others'
 JOB_MAX: Final = 100_000  # a job of a million tasks exceeds its frame limit
 
 
@@ -43,6 +44,8 @@ def main(workload: str, count: int) -> dict[str, float]:
                 job.program(["/bin/true"])
             client.submit(job)
         return {}
+    if workload == "functions":
+        return {HYPERQUEUE: functions(count // FUNCTIONS_SHARE, servers)}
     job = Job(default_workdir=Path.cwd(), max_fails=0)
     # Waiting through the API looks once a second, so the end is dated by the files of the last
     # tasks; where tasks have no files, the last one of each slot gets them all the same.
@@ -64,6 +67,30 @@ def main(workload: str, count: int) -> dict[str, float]:
     assert len(made) == 2 * (2 if workload == "real_no_files" else count), len(made)
     seconds = max(made) - begin
     return {HYPERQUEUE: 1e3 * seconds / count if workload == "chain" else count / seconds}
+
+
+def note(number: int) -> None:
+    """What it returns would be lost: the file dates the end, as waiting looks once a second."""
+    Path(f"{number}.done").touch()
+
+
+def functions(count: int, servers: Path) -> float:
+    """Calls per second; each of them starts an interpreter."""
+    from hyperqueue import Job
+    from hyperqueue.cluster import LocalCluster, WorkerConfig
+
+    job = Job(default_workdir=Path.cwd(), max_fails=0)
+    for number in range(count):
+        job.function(note, args=(number,), stdout=None, stderr=None)
+    with LocalCluster(server_dir=str(servers)) as cluster:
+        cluster.start_worker(WorkerConfig(cores=2))
+        client = cluster.client()
+        time.sleep(0.5)
+        begin = time.time()
+        assert client.wait_for_jobs([client.submit(job)])
+    ends = [path.stat().st_mtime for path in Path().glob("*.done")]
+    assert len(ends) == count, len(ends)
+    return count / (max(ends) - begin)
 
 
 def memory_waiting(workload: Workload, sandbox: Sandbox) -> Figures:
@@ -90,6 +117,7 @@ PEER = Peer(
         "real_files_disk": in_child(MODULE),
         "real_no_files": in_child(MODULE),
         "chain": in_child(MODULE),
+        "functions": in_child(MODULE),
         "memory_waiting": memory_waiting,
     },
 )

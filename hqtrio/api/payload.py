@@ -6,10 +6,12 @@ The format is explained where it is read, in `actors.functions.runner`.
 from __future__ import annotations
 
 import base64
+import os
 import pickle
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,8 +94,7 @@ def _packed(
     arguments_file = None if arguments is None else _file(arguments, directory)
     call = {
         "python": tuple(sys.version_info[:2]),
-        # Where the script lies: what it imports, its functions may import.
-        "path": [place for place in sys.path[:1] if place],
+        "path": _own_path(tuple(sys.path)),
         "function": function if function_file is None else None,
         "function_file": function_file,
         "arguments": arguments if arguments_file is None else None,
@@ -101,6 +102,19 @@ def _packed(
         "results": results,
     }
     return pickle.dumps(call, _PROTOCOL)
+
+
+@lru_cache(maxsize=4)
+def _own_path(path: tuple[str, ...]) -> list[str]:
+    """Directories of sys.path that do not belong to the interpreter: what the script imports from
+    there (its own directory, for one), its functions may import."""
+    roots = {os.path.abspath(root) for root in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    places = (os.path.abspath(place) for place in path if place)
+    return [
+        place
+        for place in dict.fromkeys(places)
+        if os.path.isdir(place) and not any(Path(place).is_relative_to(root) for root in roots)
+    ]
 
 
 def _file(data: bytes, directory: str) -> str | None:

@@ -1,4 +1,4 @@
-"""One server and one worker for all tests of a module, and a directory and a client for each."""
+"""Clusters of real processes, which are kept beside the tests of processes; clients of them."""
 
 from __future__ import annotations
 
@@ -8,29 +8,32 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "processes"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "processes"))
 
 from process_cluster import Cluster
 
 from hqtrio import Client
 
 
-@pytest.fixture(scope="module")
-def bare_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A server; whoever needs workers starts them."""
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path)
     try:
-        made.start_server()
         yield made
     finally:
         made.stop()
 
 
 @pytest.fixture(scope="module")
-def cluster(bare_cluster: Cluster) -> Cluster:
-    """A server and a worker with four CPUs."""
-    bare_cluster.start_worker("--cpus", "4", "--no-detect-resources", name="shared-worker")
-    return bare_cluster
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A server and a worker with four CPUs, for all tests of the module."""
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        made.start_server()
+        made.start_worker("--cpus", "4", "--no-detect-resources")
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture
@@ -43,6 +46,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def client(cluster: Cluster, place: Path) -> Iterator[Client]:
-    with Client(cluster.server_dir) as made:
+def client(shared: Cluster, place: Path) -> Iterator[Client]:
+    """A client of the shared cluster."""
+    with Client(shared.server_dir) as made:
         yield made

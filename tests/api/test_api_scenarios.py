@@ -32,20 +32,20 @@ def objects_in(value):
             yield from objects_in(item)
 
 
-def states(cluster, submitted):
-    return cluster.states(submitted.id)
+def states(shared, submitted):
+    return shared.states(submitted.id)
 
 
-def test_s8_01_an_empty_job_is_refused(client, cluster):
-    before = cluster.json("job", "list", "--all")
+def test_s8_01_an_empty_job_is_refused(client, shared):
+    before = shared.json("job", "list", "--all")
 
     with pytest.raises(Exception, match=r"^Submitted job must have at least a single task$"):
         client.submit(Job())
 
-    assert cluster.json("job", "list", "--all") == before
+    assert shared.json("job", "list", "--all") == before
 
 
-def test_s8_02_program_with_everything(client, cluster, place):
+def test_s8_02_program_with_everything(client, shared, place):
     job = Job()
     job.program(
         ["sh", "-c", 'echo "$KEY"; cat; echo trouble >&2'],
@@ -59,7 +59,7 @@ def test_s8_02_program_with_everything(client, cluster, place):
 
     assert (place / "inside/out-0.txt").read_bytes() == b"value of key\ninput \xff\n"
     assert (place / "err.txt").read_text() == "trouble\n"
-    shown = cluster.run("task", "info", str(submitted.id), "0").stdout
+    shown = shared.run("task", "info", str(submitted.id), "0").stdout
     assert str(place / "inside") in shown
     assert str(place / "inside/out-0.txt") in shown
     assert str(place / "err.txt") in shown
@@ -76,7 +76,7 @@ def test_s8_03_function_with_arguments(client, place):
     assert (place / "out").read_text() == "stdout 1 2 3\n"
 
 
-def test_s8_04_a_prologue_runs_before_the_interpreter(cluster, place):
+def test_s8_04_a_prologue_runs_before_the_interpreter(shared, place):
     (place / "init.sh").write_text("export ABC=xyz\n")
 
     def look():
@@ -87,7 +87,7 @@ def test_s8_04_a_prologue_runs_before_the_interpreter(cluster, place):
     import sys
 
     env = PythonEnv(sys.executable, prologue=f"source {place / 'init.sh'}")
-    with Client(cluster.server_dir, python_env=env) as client:
+    with Client(shared.server_dir, python_env=env) as client:
         job = Job()
         task = job.function(look)
         submitted = run(client, job)
@@ -210,7 +210,7 @@ def test_s8_10_names_of_functions(client):
     assert raised.value.job_map[submitted.id] is job
 
 
-def test_s8_11_variants_and_time_requests(client, cluster):
+def test_s8_11_variants_and_time_requests(client, shared):
     job = Job()
     job.program(
         ["true"],
@@ -219,15 +219,15 @@ def test_s8_11_variants_and_time_requests(client, cluster):
     job.program(["true"], resources=ResourceRequest(min_time=datetime.timedelta(seconds=42)))
     submitted = client.submit(job)
 
-    shown = cluster.run("task", "info", str(submitted.id), "0").stdout
+    shown = shared.run("task", "info", str(submitted.id), "0").stdout
     assert re.search(r"# Variant 1.*gpus: 1.*# Variant 2.*cpus: 4", shown, re.DOTALL)
-    (detail,) = cluster.json("job", "info", str(submitted.id))
+    (detail,) = shared.json("job", "info", str(submitted.id))
     described = [d for d in objects_in(detail) if "resources" in d and "pin_mode" in d]
     assert [d["resources"][0]["min_time"] for d in described] == [0.0, 42.0]
     assert len(described[0]["resources"]) == 2
 
 
-def test_s8_12_forget(client, cluster):
+def test_s8_12_forget(client, shared):
     job = Job()
     job.program([*SHELL, "read x < gate"], cwd=os.getcwd())
     os.mkfifo("gate")
@@ -239,7 +239,7 @@ def test_s8_12_forget(client, cluster):
     client.wait_for_jobs([submitted])
     client.forget(submitted)
 
-    listed = cluster.json("job", "list", "--all")
+    listed = shared.json("job", "list", "--all")
     assert submitted.id not in [row["id"] for row in listed]
     with pytest.raises(Exception, match=rf"^Cannot forget job {submitted.id}\b"):
         client.forget(submitted.id)
@@ -250,7 +250,7 @@ def test_s8_12_forget(client, cluster):
 # --- S8.15: tasks that need each other
 
 
-def test_s8_15_consumers_of_a_failed_task_are_aborted(client, cluster):
+def test_s8_15_consumers_of_a_failed_task_are_aborted(client, shared):
     job = Job(max_fails=None)
     first = job.program(["false"])
     second = job.program(["true"], deps=[first])
@@ -259,7 +259,7 @@ def test_s8_15_consumers_of_a_failed_task_are_aborted(client, cluster):
     submitted = client.submit(job)
 
     assert client.wait_for_jobs([submitted], raise_on_error=False) is False
-    assert states(cluster, submitted) == {
+    assert states(shared, submitted) == {
         0: "failed",
         1: "aborted",
         2: "aborted",
@@ -268,7 +268,7 @@ def test_s8_15_consumers_of_a_failed_task_are_aborted(client, cluster):
     assert list(client.get_failed_tasks(submitted)) == [0]
 
 
-def test_s8_15_a_task_that_joins_later_needs_one_that_has_finished(client, cluster):
+def test_s8_15_a_task_that_joins_later_needs_one_that_has_finished(client, shared):
     opened = client.submit(Job(open=True))
     first = Job()
     first.program([*SHELL, "echo 1 > first"], cwd=os.getcwd())
@@ -281,9 +281,9 @@ def test_s8_15_a_task_that_joins_later_needs_one_that_has_finished(client, clust
     assert client.wait_for_jobs([opened])
     client.close_job(opened)
 
-    assert states(cluster, opened) == {0: "finished", 1: "finished", 2: "finished"}
+    assert states(shared, opened) == {0: "finished", 1: "finished", 2: "finished"}
     assert joined.number_of(one) == 1
-    (row,) = [r for r in cluster.json("job", "list", "--all") if r["id"] == opened.id]
+    (row,) = [r for r in shared.json("job", "list", "--all") if r["id"] == opened.id]
     assert row["is_open"] is False
 
 
@@ -295,31 +295,24 @@ def test_what_the_server_refuses_is_an_exception_of_one_line(client):
         client.submit(job)
 
 
-def test_max_fails_aborts_the_rest(client, cluster):
+def test_max_fails_aborts_the_rest(client, shared):
     job = Job(max_fails=0)
     first = job.program(["false"])
     gate = job.program([*SHELL, "sleep 1000"], deps=first)
     submitted = client.submit(job)
     client.wait_for_jobs(submitted, raise_on_error=False)
 
-    assert states(cluster, submitted)[gate.task_id] == "aborted"
+    assert states(shared, submitted)[gate.task_id] == "aborted"
 
 
-def test_waiting_ends_with_the_connection_when_the_server_ends(place, tmp_path):
-    from process_cluster import Cluster
-
-    (tmp_path / "other").mkdir()
-    cluster = Cluster(tmp_path / "other")
-    try:
-        server = cluster.start_server()
-        with Client(cluster.server_dir) as client:
-            job = Job()
-            job.program(["true"])
-            submitted = client.submit(job)
-            client.stop_server()
-            wait_until(lambda: server.poll() is not None)
-            assert server.returncode == 0
-            with pytest.raises(HqError):
-                client.wait_for_jobs([submitted])
-    finally:
-        cluster.stop()
+def test_stopping_the_server_ends_it_well_and_then_nobody_answers(cluster, place):
+    server = cluster.start_server()
+    with Client(cluster.server_dir) as client:
+        job = Job()
+        job.program(["true"])
+        submitted = client.submit(job)
+        client.stop_server()
+        wait_until(lambda: server.poll() is not None)
+        assert server.returncode == 0
+        with pytest.raises(HqError):
+            client.wait_for_jobs([submitted])
