@@ -22,7 +22,7 @@ from hqtrio.api.portal import Portal
 from hqtrio.api.results import outcome
 from hqtrio.api.submitting import make_submit
 from hqtrio.api.task import Task
-from hqtrio.api.validation import ValidationException, read_path
+from hqtrio.api.validation import ValidationException, read_path, shown
 from hqtrio.client import RequestFailed, TaskPaths, Watching
 from hqtrio.errors import Unreachable
 from hqtrio.messages.client import (
@@ -83,7 +83,7 @@ class Client:
         results_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(python_env, PythonEnv | None):
-            raise ValidationException(f"python_env has to be a PythonEnv, not {python_env!r}")
+            raise ValidationException(f"python_env has to be a PythonEnv, not {shown(python_env)}")
         if server_dir is not None:
             read_path("server_dir", server_dir)
         if results_dir is not None:
@@ -121,7 +121,7 @@ class Client:
         the task's own.
         """
         if not isinstance(job, Job):
-            raise ValidationException(f"job has to be a Job, not {job!r}")
+            raise ValidationException(f"job has to be a Job, not {shown(job)}")
         submit_dir = os.getcwd()
         base = Path(self._results_dir or RESULTS).absolute()
         results = str(base / os.urandom(8).hex())
@@ -367,7 +367,7 @@ def _listed(jobs: AnyJob | Iterable[AnyJob]) -> list[AnyJob]:
     if isinstance(jobs, AnyJob):
         return [jobs]
     if not isinstance(jobs, Iterable):
-        raise ValidationException(f"jobs has to be jobs that were submitted, not {jobs!r}")
+        raise ValidationException(f"jobs has to be jobs that were submitted, not {shown(jobs)}")
     return list(jobs)
 
 
@@ -376,7 +376,7 @@ def _number(job: AnyJob) -> int:
         return job.id
     if isinstance(job, int) and not isinstance(job, bool) and 0 < job <= MAX_U32:
         return job
-    raise ValidationException(f"job has to be a SubmittedJob or a number, not {job!r}")
+    raise ValidationException(f"job has to be a SubmittedJob or a number, not {shown(job)}")
 
 
 def _selector(job: int) -> Selector:

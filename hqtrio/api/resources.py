@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hqtrio.api.validation import ValidationException
+from hqtrio.api.validation import ValidationException, shown
 from hqtrio.errors import InputError
 from hqtrio.model.requests import (
     add_default_cpus,
@@ -43,11 +43,13 @@ class ResourceRequest:
         weight: float = 1.0,
     ) -> None:
         if isinstance(n_nodes, bool) or not isinstance(n_nodes, int) or n_nodes < 0:
-            raise ValidationException(f"n_nodes has to be a number of nodes, not {n_nodes!r}")
+            raise ValidationException(f"n_nodes has to be a number of nodes, not {shown(n_nodes)}")
         if not isinstance(resources, Mapping | None):
-            raise ValidationException(f"resources has to map names to amounts, not {resources!r}")
+            raise ValidationException(
+                f"resources has to map names to amounts, not {shown(resources)}"
+            )
         if isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise ValidationException(f"weight has to be a number, not {weight!r}")
+            raise ValidationException(f"weight has to be a number, not {shown(weight)}")
         wanted = dict(resources or {})
         if cpus is not None:
             if CPUS in wanted:
@@ -101,7 +103,7 @@ def read_resources(name: str, value: Any) -> Variants:
         value = ResourceRequest()
     items = [value] if isinstance(value, ResourceRequest | Mapping) else value
     if not isinstance(items, list | tuple):
-        raise ValidationException(f"{name} has to be {_KINDS}, not {value!r}")
+        raise ValidationException(f"{name} has to be {_KINDS}, not {shown(value)}")
     variants = tuple(_request(name, item) for item in items)
     try:
         validate_variants(variants)
@@ -115,7 +117,7 @@ def _request(name: str, value: Any) -> Request:
         return value.request
     if isinstance(value, Mapping):
         return ResourceRequest(resources=value).request
-    raise ValidationException(f"{name} has to be {_KINDS}, not {value!r}")
+    raise ValidationException(f"{name} has to be {_KINDS}, not {shown(value)}")
 
 
 def read_seconds(name: str, value: Any) -> float:
@@ -132,10 +134,10 @@ def read_seconds(name: str, value: Any) -> float:
         seconds = float(value)
     else:
         raise ValidationException(
-            f"{name} has to be seconds, a timedelta or a text as '1h 30m', not {value!r}"
+            f"{name} has to be seconds, a timedelta or a text as '1h 30m', not {shown(value)}"
         )
     if not 0 <= seconds < float("inf"):
-        raise ValidationException(f"{name} has to be a time of at least 0 s, not {value!r}")
+        raise ValidationException(f"{name} has to be a time of at least 0 s, not {shown(value)}")
     return seconds
 
 
@@ -147,9 +149,11 @@ def _is_none(amount: Amount) -> bool:
 
 def _need(name: str, amount: Amount) -> Need:
     if not isinstance(name, str):
-        raise ValidationException(f"The name of a resource has to be a text, not {name!r}")
+        raise ValidationException(f"The name of a resource has to be a text, not {shown(name)}")
     if isinstance(amount, bool) or not isinstance(amount, int | float | str):
-        raise ValidationException(f"{name} has to be an amount as 2 or '2 compact', not {amount!r}")
+        raise ValidationException(
+            f"{name} has to be an amount as 2 or '2 compact', not {shown(amount)}"
+        )
     try:
         text = amount if isinstance(amount, str) else format_amount(amount_of_number(amount))
         return parse_need(name, text)

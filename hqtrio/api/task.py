@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hqtrio.api.output import StdioDef
 from hqtrio.api.resources import read_resources, read_seconds
-from hqtrio.api.validation import ValidationException, read_path
+from hqtrio.api.validation import ValidationException, read_path, shown
 from hqtrio.errors import InputError
 from hqtrio.jobs.checks import CRASH_LIMIT_MAX, check_settings
 from hqtrio.model.resources import Variants
@@ -62,18 +62,23 @@ class Task:
 def read_environment(name: str, env: Mapping[str, str] | None) -> dict[str, str]:
     """Names and values that can stand in an environment."""
     if not isinstance(env, Mapping | None):
-        raise ValidationException(f"{name} has to map names to texts, not {env!r}")
+        raise ValidationException(f"{name} has to map names to texts, not {shown(env)}")
     for key, value in (env or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise ValidationException(f"{name} has to map names to texts, not {key!r} to {value!r}")
+            raise ValidationException(
+                f"{name} has to map names to texts, not {shown(key)} to {shown(value)}"
+            )
         if not key or "=" in key or "\0" in key + value:
-            raise ValidationException(f"{name}: {key!r}={value!r} cannot be in an environment")
+            raise ValidationException(
+                f"{name}: {shown(key)}={shown(value)} cannot be in an environment"
+            )
     return dict(env or {})
 
 
 def read_dependencies(name: str, deps: Any, known: Sequence[Task]) -> tuple[Task, ...]:
     """Tasks of the same job, in lists as deep as the caller likes; each counts once."""
     found: dict[Task, None] = {}
+    lists: dict[int, object] = {}  # by id, so that one which holds itself comes to an end
     stack = [deps]
     while stack:
         item = stack.pop()
@@ -82,9 +87,11 @@ def read_dependencies(name: str, deps: Any, known: Sequence[Task]) -> tuple[Task
                 raise ValidationException(f"{name}: {item.label} is a task of another job")
             found[item] = None
         elif isinstance(item, Iterable) and not isinstance(item, str | bytes):
-            stack.extend(reversed(list(item)))
+            if id(item) not in lists:
+                lists[id(item)] = item
+                stack.extend(reversed(list(item)))
         else:
-            raise ValidationException(f"{name} has to be tasks of this job, not {item!r}")
+            raise ValidationException(f"{name} has to be tasks of this job, not {shown(item)}")
     return tuple(found)
 
 
@@ -103,8 +110,8 @@ def read_common(
     retry: int | Retry | None,
 ) -> Common:
     """All of it, checked; ValidationException names the argument."""
-    if pin is not None and pin not in _PINS:
-        raise ValidationException(f"pin has to be one of {', '.join(_PINS)}, not {pin!r}")
+    if pin is not None and (not isinstance(pin, str) or pin not in _PINS):
+        raise ValidationException(f"pin has to be one of {', '.join(_PINS)}, not {shown(pin)}")
     variants = read_resources("resources", resources)
     if pin is not None and any(request.nodes for request in variants):
         raise ValidationException("pin: tasks on several nodes cannot be pinned")
@@ -137,9 +144,11 @@ def _settings(
     priority: int, crash_limit: int | str | None, retry: int | Retry | None
 ) -> TaskSettings:
     if isinstance(priority, bool) or not isinstance(priority, int):
-        raise ValidationException(f"priority has to be a whole number, not {priority!r}")
+        raise ValidationException(f"priority has to be a whole number, not {shown(priority)}")
     if isinstance(retry, bool) or not isinstance(retry, int | Retry | None):
-        raise ValidationException(f"retry has to be a number of tries or a Retry, not {retry!r}")
+        raise ValidationException(
+            f"retry has to be a number of tries or a Retry, not {shown(retry)}"
+        )
     if isinstance(retry, int):
         retry = Retry(retry) if retry else None
     settings = TaskSettings(priority, _crash_limit(crash_limit), retry)
@@ -160,5 +169,5 @@ def _crash_limit(value: int | str | None) -> int:
         return value
     raise ValidationException(
         f"crash_limit has to be a number from 1 to {CRASH_LIMIT_MAX}, 'never-restart' or "
-        f"'unlimited', not {value!r}"
+        f"'unlimited', not {shown(value)}"
     )

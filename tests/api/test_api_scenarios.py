@@ -288,11 +288,12 @@ def test_s8_15_a_task_that_joins_later_needs_one_that_has_finished(client, share
 
 
 def test_what_the_server_refuses_is_an_exception_of_one_line(client):
-    job = Job(name="two\nlines")
+    job = Job()
     job.program(["true"])
+    submitted = client.submit(job)
 
-    with pytest.raises(HqError, match=r"^[^\n]*name[^\n]*$"):
-        client.submit(job)
+    with pytest.raises(HqError, match=r"^[^\n]*reason[^\n]*$"):
+        client.cancel(submitted, reason="x" * 300)
 
 
 def test_max_fails_aborts_the_rest(client, shared):
