@@ -50,7 +50,8 @@ def _files(job: Job, submit_dir: str) -> Iterator[tuple[str, int]]:
             path = stdio_of(wanted, channel, streamed=common.stream is not None).path
             if path is None:
                 continue
-            whole = posixpath.join(cwd, fill(path, {"CWD": cwd, "SUBMIT_DIR": submit_dir}))
+            filled = fill(path, {"CWD": cwd, "SUBMIT_DIR": submit_dir})
+            whole = posixpath.normpath(posixpath.join(cwd, filled))
             others = names(whole)
             if "JOB_ID" not in others and "INSTANCE_ID" not in others:
                 yield whole, task.task_id if "TASK_ID" in others else _NO_NUMBER
