@@ -43,7 +43,6 @@ def open_gate(name="gate"):
 
 def test_time_limit_and_retry_of_a_function(client, place):
     def slow(path):
-        import time
 
         with open(path, "a") as file:
             file.write("x")
