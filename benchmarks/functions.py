@@ -9,6 +9,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Final
 
+from benchmarks.callee import nothing
 from benchmarks.cluster import open_cluster
 from benchmarks.peers.peer import Figures, in_child
 from benchmarks.sandbox import Sandbox, resident_bytes
@@ -18,10 +19,6 @@ MODULE: Final = "benchmarks.functions"
 CPUS: Final = 2
 WARM_UP: Final = 50
 WAITS: Final = 20
-
-
-def nothing(number: int) -> int:
-    return number
 
 
 def main(workload: str, count: int) -> Figures:

@@ -43,6 +43,7 @@ _ERROR_BYTES = 2000  # of a traceback; the middle of a longer one is left out
 _HEAD_BYTES = 300
 # Status, CPU s, peak KiB (0: unknown), whether to go on, bytes of the error and of the result.
 _ANSWER = "<idIIII"
+_CODE = b"CodeType"  # is in the pickled form of whatever holds a function by value
 _END_S = 5  # what runs at the end of an interpreter may take so long
 
 
@@ -91,11 +92,19 @@ def run(payload: bytes) -> tuple[int, bytes]:
 
 
 def _unpickled(call: dict[str, Any]) -> tuple[Any, Any, Any]:
+    theirs, ours = tuple(call["python"]), sys.version_info[:2]
+    parts = _part(call, "function"), _part(call, "arguments")
+    if theirs != ours and any(_CODE in part for part in parts):
+        # Code of another version is not refused by the interpreter: it crashes.
+        raise RuntimeError(
+            f"A function of a script runs in the version of Python that pickled it "
+            f"({_dotted(theirs)}, and {sys.executable} is {_dotted(ours)}): use that version, or "
+            "put the function into a module that both can import"
+        )
     try:
-        function = pickle.loads(_part(call, "function"))
-        args, kwargs = pickle.loads(_part(call, "arguments"))
+        function = pickle.loads(parts[0])
+        args, kwargs = pickle.loads(parts[1])
     except Exception as error:
-        theirs, ours = tuple(call["python"]), sys.version_info[:2]
         if isinstance(error, ModuleNotFoundError) and error.name == "cloudpickle":
             hint = f"{sys.executable} has no package cloudpickle: install it there"
         elif theirs != ours:

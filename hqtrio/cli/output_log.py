@@ -8,6 +8,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from logging import getLogger
 from typing import Final
 
 import click
@@ -17,11 +18,13 @@ from hqtrio.cli.kinds import Choice
 from hqtrio.cli.parsing import argument, command, flag, option
 from hqtrio.cli.render.frame import GREEN, RED, RESET
 from hqtrio.cli.session import Session
-from hqtrio.cli.stream_files import StreamFiles
+from hqtrio.cli.stream_files import NoStreams, StreamFiles
 from hqtrio.errors import InputError
 from hqtrio.ids import IdArray
 from hqtrio.streams.format import STDERR, STDOUT
 from hqtrio.streams.index import NUMBER_BITS, NUMBER_MASK, Execution
+
+log = getLogger(__name__)
 
 CHANNELS: Final = {"stdout": STDOUT, "stderr": STDERR}
 _LOOK_S: Final = 0.2  # between two looks at files that others write, perhaps on another machine
@@ -129,13 +132,24 @@ def _directory() -> str:
 
 
 @contextmanager
-def _opened() -> Iterator[StreamFiles]:
-    """The files that the words before the command name, indexed."""
+def _opened(*, waits: bool = False) -> Iterator[StreamFiles]:
+    """The files that the words before the command name, indexed; perhaps once there are any."""
     parent = click.get_current_context().parent
     assert parent is not None
     files = StreamFiles(_directory(), parent.params["server_uid"])
     try:
-        files.refresh()
+        is_told = False
+        while True:
+            try:
+                files.refresh()
+                break
+            except NoStreams as nothing:
+                if not waits:
+                    raise
+                if not is_told:
+                    log.warning("%s; waiting for some", nothing)
+                is_told = True
+                time.sleep(_LOOK_S)
         yield files
     finally:
         files.close()
@@ -164,9 +178,10 @@ def _texts(files: StreamFiles, execution: Execution, channel: int) -> Iterator[s
 
 def _follow(session: Session, job: int, channel: int, tasks: IdArray | None) -> None:
     """Print pieces as they come, until every task that is asked for, or that has been seen, has
-    ended. What a later execution of a task prints comes after what an earlier one did."""
+    ended. What a later execution of a task prints comes after what an earlier one did. Where
+    nothing was streamed yet, it waits."""
     printed: dict[tuple[int, int], int] = {}
-    with _opened() as files:
+    with _opened(waits=True) as files:
         while True:
             numbers = files.index.tasks(job) if tasks is None else list(tasks)
             found = [(number, files.index.find(job, number)) for number in numbers]

@@ -21,6 +21,10 @@ log = getLogger(__name__)
 _OPEN_MAX: Final = 64  # descriptors; a directory may hold a file per worker of a whole year
 
 
+class NoStreams(InputError):
+    """There are no stream files, or none yet."""
+
+
 class StreamFiles:
     """The files of one server instance in a directory, by number; `refresh` finds what is new."""
 
@@ -38,8 +42,8 @@ class StreamFiles:
         return len(self._paths)
 
     def refresh(self) -> None:
-        """The index knows every whole frame. InputError if there are no files, or those of
-        several servers and none was chosen."""
+        """The index knows every whole frame. NoStreams if there are no files, InputError if there
+        are those of several servers and none was chosen."""
         self._find()
         for number in range(len(self._paths)):
             for offset, frame in self._frames(number, self._ends[number]):
@@ -68,11 +72,13 @@ class StreamFiles:
     def _find(self) -> None:
         try:
             names = sorted(os.listdir(self._directory))
+        except FileNotFoundError as error:
+            raise NoStreams(f"Cannot read `{self._directory}`: {error.strerror}") from error
         except OSError as error:
             raise InputError(f"Cannot read `{self._directory}`: {error.strerror}") from error
         new = [p for n in names if n.endswith(SUFFIX) and (p := self._directory / n)]
         if not new:
-            raise InputError(f"No log files found in `{self._directory}`")
+            raise NoStreams(f"No log files found in `{self._directory}`")
         headers = {path: _header(path) for path in new if path not in self._known}
         uids = sorted({header.server_uid for header in headers.values() if header is not None})
         if self._server_uid is None and len(uids) == 1:

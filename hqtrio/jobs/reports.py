@@ -216,7 +216,7 @@ def apply_ended(tables: Tables, worker: int, fact: Ended, wall: float, gangs: Ga
                 fail_task(tables, job, position, text, wall, follow)
 
     for row, result in fact.results:
-        if _is_kept(kept, row):
+        if _counts(kept, row):
             put_result(tables, tasks[row], result)
     tables.workers.released(worker, ran)
     entry = tables.workers.entries.get(worker)
@@ -333,7 +333,7 @@ def _record_ended(
         peak = array("I", compress(read_u32(fact.peak_kib), kept))
         places = [0, *accumulate(kept)]
         errors = [(places[row], text) for row, text in follow.errors]
-        results = tuple((places[row], data) for row, data in fact.results if _is_kept(kept, row))
+        results = tuple((places[row], data) for row, data in fact.results if _counts(kept, row))
         for task in follow.failed:
             job = tables.jobs[task >> NUMBER_BITS]
             position = job.numbering.position(task & NUMBER_MASK)
@@ -349,7 +349,8 @@ def _record_ended(
         columns = (u64(tasks), u32(instances), bytes(states))
         usage = (f32(cpu), u32(peak))
     else:
-        errors, results = follow.errors, fact.results
+        errors = follow.errors
+        results = tuple(row for row in fact.results if _counts(kept, row[0]))
         columns = (fact.tasks, fact.instances, fact.endings.translate(_STATES))
         usage = (fact.cpu_s, fact.peak_kib)
     tables.out.record(
@@ -370,8 +371,9 @@ def _record_ended(
     )
 
 
-def _is_kept(kept: bytearray, row: int) -> bool:
-    return row < len(kept) and bool(kept[row])
+def _counts(kept: bytearray, row: int) -> bool:
+    """Whether there is such a row, and it was believed."""
+    return 0 <= row < len(kept) and bool(kept[row])
 
 
 def _record_again(tables: Tables, follow: Consequences) -> None:

@@ -119,6 +119,18 @@ def test_a_result_counts_with_its_end_only() -> None:
     assert restored.tables.jobs[job].results == {0: b"Vsecond", 1: b"Vright"}
 
 
+def test_results_of_rows_that_do_not_exist_are_nobodys() -> None:
+    story = RestartStory()
+    worker = story.worker()
+    job = story.submit(array_of(2))
+    story.start(worker, (job, 0))
+    row = ((job, 0), story.running[worker].pop((job, 0)), Ending.FINISHED, 0, 1.0)
+    story.report(worker, ended=[row], results=[(-1, b"V"), (1, b"V"), (1 << 40, b"V")])
+    assert ends_of(story, job) == [(0, FINISHED, b"")]
+    story.kill()
+    assert ends_of(story, job) == [(0, FINISHED, b"")]
+
+
 def test_large_results_come_in_pages() -> None:
     story = Story()
     worker = story.worker()

@@ -217,6 +217,18 @@ async def test_one_that_is_no_python_fails_with_its_own_words(node: Node, calls:
         assert end.status == 1 and "cat" in node.read("1.err")
 
 
+@BOTH
+async def test_code_of_another_version_is_refused_before_it_crashes(node: Node, calls: int) -> None:
+    for number, (call, args) in enumerate(((lambda: 1, ()), (len, ((),)), (map, (lambda: 1,)))):
+        payload = pickle.loads(pack_call(call, args, {}, results=""))
+        stdin = pickle.dumps({**payload, "python": (3, 1)})
+        node.run(node.body(sys.executable, stdin=stdin, task_dir=True, calls=calls), number)
+    for number in (0, 2):
+        name, text, _ = await error_of(node, number)
+        assert name == "RuntimeError" and "the version of Python that pickled it (3.1, and" in text
+    assert await value_of(node, 1) == 0
+
+
 # --- warm interpreters
 
 

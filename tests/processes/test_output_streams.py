@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 
-from process_cluster import wait_until
+from process_cluster import PATIENCE_S, wait_until
 
 BOTH = 'echo "out $HQ_TASK_ID"; echo "err $HQ_TASK_ID" >&2'
 
@@ -343,6 +344,42 @@ def test_a_limit_ends_who_holds_a_stream_in_the_background(cluster):
     pid = int((cluster.work / "pid").read_text())
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
     assert log(cluster, "mylog", "cat", "1", "stdout").stdout == "early\n"
+
+
+def test_b43_exports_hold_both_channels_and_nothing_is_loaded_whole(cluster):
+    """The commands get less memory than the output has bytes."""
+    size = 200_000_000
+    cluster.start_server()
+    cluster.start_worker("--cpus", "1")
+    script = f"head -c {size} /dev/zero | tr '\\0' x; echo problem >&2"
+    cluster.run("submit", "--wait", "--stream", "mylog", "--", "bash", "-c", script)
+    command = " ".join(cluster.command("output-log", "mylog"))
+    for words in ("cat 1 stdout", "export 1", "show"):
+        done = subprocess.run(
+            ["bash", "-c", f"ulimit -v {size // 1024}; {command} {words} > out"],
+            cwd=cluster.work,
+            env=cluster.env,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), words
+        printed = cluster.work / "out"
+        assert printed.stat().st_size >= size
+        if words == "export 1":
+            with printed.open("rb") as file:
+                file.seek(-60, os.SEEK_END)
+                assert file.read().endswith(b'x", "stderr": "problem\\n"}]\n')
+
+
+def test_b44_cat_waits_for_the_first_output(cluster):
+    """Users start to look before the first worker comes."""
+    cluster.start_server()
+    cluster.submit("--stream", "mylog", "--", "echo", "one")
+    follow = cluster.start("output-log", "mylog", "cat", "1", "stdout", "--follow", name="follow")
+    wait_until(lambda: "waiting for some" in cluster.log("follow"))
+    cluster.start_worker("--cpus", "1")
+    assert follow.wait(PATIENCE_S) == 0
+    assert (cluster.root / "follow.out").read_text() == "one\n"
 
 
 def test_b44_cat_follows_a_task_to_its_end(cluster):
