@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -30,13 +30,19 @@ async def over(
     """
     another = None if server_dir is None else partial(open_client, server_dir)
     client = Client(connection, another)
-    try:
+    with ungrouped():  # only the block can fail
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.run)
             yield client
             nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def ungrouped() -> Iterator[None]:
+    """An error that is the only one of its group leaves the block as it was raised."""
+    try:
+        yield
     except BaseExceptionGroup as group:
-        # Only the block can fail: the caller wants its error as it was raised.
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]

@@ -24,6 +24,7 @@ import trio
 from actors.daemon.program import own_words
 from actors.server.main import ServerSettings, run_server
 from hqtrio.client import Client, open_client
+from hqtrio.client.opening import ungrouped
 from hqtrio.errors import HqError
 from hqtrio.messages.client import ServerDetails
 
@@ -85,15 +86,16 @@ async def open_local(
 @asynccontextmanager
 async def open_server(server_dir: Path, *, jobs_before: int = 0) -> AsyncIterator[None]:
     """A server of this directory, on the loopback interface, for the length of the block."""
-    async with trio.open_nursery() as nursery:
-        stop = trio.Event()
-        lifetime = trio.CancelScope(shield=True)  # the server outlives what the block starts
-        try:
-            await nursery.start(_serve, server_dir, jobs_before, stop, lifetime)
-            yield
-        finally:
-            stop.set()
-            lifetime.deadline = trio.current_time() + STOP_S
+    with ungrouped():  # what goes wrong with the server does so when it starts
+        async with trio.open_nursery() as nursery:
+            stop = trio.Event()
+            lifetime = trio.CancelScope(shield=True)  # the server outlives what the block starts
+            try:
+                await nursery.start(_serve, server_dir, jobs_before, stop, lifetime)
+                yield
+            finally:
+                stop.set()
+                lifetime.deadline = trio.current_time() + STOP_S
 
 
 async def _serve(

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
+import weakref
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from hqtrio.api.client import Client
 from hqtrio.api.portal import Portal
-from hqtrio.api.validation import ValidationException, shown
+from hqtrio.api.validation import ValidationException, read_path, shown
 from hqtrio.client import open_client
+from hqtrio.client.opening import ungrouped
 from hqtrio.local.cluster import end_worker, open_server, start_worker
 
 if TYPE_CHECKING:
     import subprocess
 
 __all__ = ["LocalCluster", "WorkerConfig"]
+
+_LAST_WORDS: Final = 6  # lines: what is wrong with an option takes five
+_open_clusters: weakref.WeakSet[LocalCluster] = weakref.WeakSet()
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,12 @@ class LocalCluster:
         server_dir: str | os.PathLike[str] | None = None,
         worker_config: WorkerConfig | None = None,
     ) -> None:
+        if server_dir is not None:
+            read_path("server_dir", server_dir)
+        if not isinstance(worker_config, WorkerConfig | None):
+            raise ValidationException(
+                f"worker_config has to be a WorkerConfig, not {shown(worker_config)}"
+            )
         self._is_private = server_dir is None
         chosen = tempfile.mkdtemp(prefix="hqtrio-") if server_dir is None else server_dir
         self.server_dir = Path(chosen).absolute()
@@ -66,6 +78,7 @@ class LocalCluster:
         self._logs = Path(tempfile.mkdtemp(prefix="hqtrio-logs-"))
         self._portal = Portal("hqtrio cluster")
         self._is_open = True
+        _open_clusters.add(self)
         try:
             self._portal.call(self._start)
             if worker_config is not None:
@@ -142,13 +155,22 @@ class LocalCluster:
             log = self._logs / f"worker-{len(self._workers)}.log"
             worker = start_worker(self.server_dir, log, config.args)
             self._workers.append(worker)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_watch, worker, log)
-                await client.wait_for_workers(before + 1)
-                nursery.cancel_scope.cancel()
+            with ungrouped():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_watch, worker, log)
+                    await client.wait_for_workers(before + 1)
+                    nursery.cancel_scope.cancel()
 
 
 async def _watch(worker: subprocess.Popen[bytes], log: Path) -> None:
     code = await trio.to_thread.run_sync(worker.wait, abandon_on_cancel=True)
-    words = (await trio.Path(log).read_text(errors="replace")).strip().splitlines()[-3:]
+    words = (await trio.Path(log).read_text(errors="replace")).strip().splitlines()[-_LAST_WORDS:]
     raise RuntimeError("\n".join([f"The worker ended with exit code {code}", *words]))
+
+
+@atexit.register
+def _stop_all() -> None:
+    """A script that ends leaves neither processes nor keys behind."""
+    for cluster in list(_open_clusters):
+        if cluster._is_open:
+            cluster.stop()
