@@ -34,6 +34,8 @@ from hqtrio.messages.client import (
     JobRow,
     ListEnds,
     Selector,
+    ServerDetails,
+    ServerInfo,
     StopServer,
     TaskEnds,
     VerdictKind,
@@ -92,6 +94,7 @@ class Client:
         self._ends: dict[int, _Ends] = {}
         self._written: set[tuple[str, str]] = set()  # directories, with default outputs
         self._connection: AsyncClient | None = None
+        self._history = b""
         self._portal = Portal("hqtrio client")
         try:
             self._portal.call(self._connected)
@@ -298,6 +301,12 @@ class Client:
     async def _connected(self) -> AsyncClient:
         if self._connection is None or self._connection.is_lost:
             self._connection = await self._portal.nursery.start(self._hold)
+            details = await self._connection.ask(ServerInfo(), ServerDetails)
+            if details.history != self._history:
+                # Another server: its numbers mean other jobs.
+                self._history = details.history
+                self._jobs.clear()
+                self._ends.clear()
         return self._connection
 
     async def _hold(self, task_status: trio.TaskStatus[AsyncClient]) -> None:
