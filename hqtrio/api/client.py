@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -18,12 +17,12 @@ from hqtrio import client as async_client
 from hqtrio.api.environment import PythonEnv, own_python
 from hqtrio.api.failures import FailedJobsException, FailedTaskContext
 from hqtrio.api.job import Job, SubmittedJob
-from hqtrio.api.output import DEFAULT_STDERR, DEFAULT_STDOUT
+from hqtrio.api.overwriting import Written
 from hqtrio.api.portal import Portal
 from hqtrio.api.results import outcome
 from hqtrio.api.submitting import make_submit
 from hqtrio.api.task import Task
-from hqtrio.api.validation import ValidationException
+from hqtrio.api.validation import ValidationException, read_path, shown
 from hqtrio.client import RequestFailed, TaskPaths, Watching
 from hqtrio.errors import Unreachable
 from hqtrio.messages.client import (
@@ -46,6 +45,7 @@ from hqtrio.messages.columns import read_u32
 from hqtrio.model.job import JobState, Submit
 from hqtrio.model.task import TaskState
 from hqtrio.net.directory import default_directory
+from hqtrio.units import MAX_U32
 
 __all__ = ["Client"]
 
@@ -85,14 +85,17 @@ class Client:
         results_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(python_env, PythonEnv | None):
-            raise ValidationException(f"python_env has to be a PythonEnv, not {python_env!r}")
+            raise ValidationException(f"python_env has to be a PythonEnv, not {shown(python_env)}")
+        if server_dir is not None:
+            read_path("server_dir", server_dir)
+        if results_dir is not None:
+            read_path("results_dir", results_dir)
         chosen = server_dir or os.environ.get("HQ_SERVER_DIR") or default_directory()
         self.server_dir = Path(chosen).absolute()
         self.python_env = python_env or own_python()
         self._results_dir = results_dir
-        self._jobs: dict[int, Job] = {}
         self._ends: dict[int, _Ends] = {}
-        self._written: set[tuple[str, str]] = set()  # directories, with default outputs
+        self._written: Written | None = Written()  # None: the user has been warned
         self._connection: AsyncClient | None = None
         self._history = b""
         self._portal = Portal("hqtrio client")
@@ -121,16 +124,17 @@ class Client:
         the task's own.
         """
         if not isinstance(job, Job):
-            raise ValidationException(f"job has to be a Job, not {job!r}")
+            raise ValidationException(f"job has to be a Job, not {shown(job)}")
         submit_dir = os.getcwd()
         base = Path(self._results_dir or RESULTS).absolute()
         results = str(base / os.urandom(8).hex())
-        self._warn(job, submit_dir)
         if to is None:
+            self._warn(job, submit_dir)
             submit = make_submit(job, self.python_env, submit_dir=submit_dir, results=results)
             number = self._submit(submit)
             numbers: tuple[int, ...] = ()
-            self._jobs[number] = job
+            if self._written is not None:
+                self._written.add(job, submit_dir)
         else:
             number = _number(to)
             numbers = self._join(job, number, submit_dir, results)
@@ -165,7 +169,8 @@ class Client:
         An open job counts as ended while it has no task that waits or runs, and one that nobody
         knows is ignored. With `raise_on_error` a FailedJobsException tells of what did not finish.
         """
-        chosen = [_number(job) for job in ([jobs] if isinstance(jobs, AnyJob) else jobs)]
+        given = _listed(jobs)
+        chosen = [_number(job) for job in given]
         rows: dict[int, JobRow] = {}
         with _progress() as show:
 
@@ -179,15 +184,18 @@ class Client:
         if not bad:
             return True
         if raise_on_error:
-            failed = {n: self._failed(n) for n in bad if counts[n].failed}
-            unfinished = {}
-            for number in bad:
-                cancelled, aborted = counts[number].cancelled, counts[number].aborted
-                words = [f"{cancelled} cancelled"] * (cancelled > 0)
-                words += [f"{aborted} aborted"] * (aborted > 0)
-                if words:
-                    unfinished[number] = " and ".join(words) + " tasks"
-            raise FailedJobsException(failed, self._jobs, unfinished)
+            submitted = [job for job in given if isinstance(job, SubmittedJob)]
+            raise FailedJobsException(
+                {n: self._failed(n) for n in bad if counts[n].failed},
+                {job.id: job.job for job in submitted if not job.numbers},
+                {n: self._numbers(n, TaskState.CANCELLED) for n in bad if counts[n].cancelled},
+                {n: self._numbers(n, TaskState.ABORTED) for n in bad if counts[n].aborted},
+                {
+                    (job.id, number): task.label
+                    for job in submitted
+                    for number, task in zip(job.numbers, job.job.tasks, strict=False)
+                },
+            )
         return False
 
     def get_failed_tasks(self, job: AnyJob) -> dict[int, FailedTaskContext]:
@@ -199,6 +207,10 @@ class Client:
         tasks, _ = self._ask(lambda client: client.tasks(number, states=states))
         return {task.number: _context(task.row.error, task.paths) for task in tasks}
 
+    def _numbers(self, job: int, state: TaskState) -> tuple[int, ...]:
+        runs = self._ask(lambda client: client.numbers(job, (int(state),)))
+        return tuple(n for first, count in runs for n in range(first, first + count))
+
     def forget(self, job: AnyJob) -> None:
         """The server drops the job, with its results; its tasks must have ended."""
         number = _number(job)
@@ -207,7 +219,6 @@ class Client:
         if not forgotten.forgotten:
             raise RequestFailed(f"Cannot forget job {number}: it has not ended, or does not exist")
         self._ends.pop(number, None)
-        self._jobs.pop(number, None)
 
     def cancel(self, job: AnyJob, reason: str = "") -> int:
         """Tasks that wait or run are cancelled; how many there were."""
@@ -315,21 +326,15 @@ class Client:
             await client.lost()
 
     def _warn(self, job: Job, submit_dir: str) -> None:
-        """Once for every directory in which tasks of two jobs write the same default files."""
-        written = set()
-        for task in job.tasks:
-            common = task.common
-            outputs = (common.stdout, DEFAULT_STDOUT), (common.stderr, DEFAULT_STDERR)
-            if any(out is not None and out.path == path for out, path in outputs):
-                written.add((common.cwd or job.default_workdir or submit_dir, str(task.task_id)))
-        if written & self._written:
-            directory = next(iter(written & self._written))[0]
+        """Once: two jobs of this client write the same file."""
+        path = None if self._written is None else self._written.clash(job, submit_dir)
+        if path is not None:
+            self._written = None
             warnings.warn(
-                f"Another job of this client writes its outputs to the same files in {directory}: "
-                "give the jobs directories (default_workdir) or outputs of their own",
+                f"Another job of this client writes `{path}` as well: give the jobs directories "
+                "(default_workdir), or outputs with %{JOB_ID} in their path",
                 stacklevel=3,
             )
-        self._written |= set(islice(written, 100_000))
 
 
 async def _wait_for_ends(client: AsyncClient, job: int, ends: _Ends, missing: set[int]) -> None:
@@ -337,16 +342,17 @@ async def _wait_for_ends(client: AsyncClient, job: int, ends: _Ends, missing: se
         ends.told_by, ends.after = client, 0
     async with client.watch([job]) as watching:
         while True:
+            # Another thread may have heard of some, and what it was told is not told again.
+            missing -= ends.known.keys()
+            if not missing:
+                return
             page = await client.ask(ListEnds(job, ends.after), TaskEnds)
             ends.after = page.after
             results, errors = dict(page.results), dict(page.errors)
             for row, number in enumerate(read_u32(page.numbers)):
                 end = page.states[row], results.get(row, b""), errors.get(row, "")
                 ends.known[number] = end
-                missing.discard(number)
-            if not missing:
-                return
-            if not page.more:
+            if not page.more and not missing <= ends.known.keys():
                 await watching.changed()
 
 
@@ -366,12 +372,20 @@ def _context(error: str, paths: TaskPaths | None) -> FailedTaskContext:
     return FailedTaskContext(error, paths.cwd, paths.stdout, paths.stderr)
 
 
+def _listed(jobs: AnyJob | Iterable[AnyJob]) -> list[AnyJob]:
+    if isinstance(jobs, AnyJob):
+        return [jobs]
+    if not isinstance(jobs, Iterable):
+        raise ValidationException(f"jobs has to be jobs that were submitted, not {shown(jobs)}")
+    return list(jobs)
+
+
 def _number(job: AnyJob) -> int:
     if isinstance(job, SubmittedJob):
         return job.id
-    if isinstance(job, int) and not isinstance(job, bool):
+    if isinstance(job, int) and not isinstance(job, bool) and 0 < job <= MAX_U32:
         return job
-    raise ValidationException(f"job has to be a SubmittedJob or a number, not {job!r}")
+    raise ValidationException(f"job has to be a SubmittedJob or a number, not {shown(job)}")
 
 
 def _selector(job: int) -> Selector:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from hqtrio.errors import InputError
+from hqtrio.api.validation import ValidationException, shown
 
 __all__ = ["MAX_CALLS", "PythonEnv", "own_python"]
 
@@ -33,10 +33,19 @@ class PythonEnv:
         fresh: bool = False,
         max_calls: int = MAX_CALLS,
     ) -> None:
-        if not python_bin or "\0" in python_bin:
-            raise InputError("python_bin has to be the name or path of a Python interpreter")
-        if not isinstance(max_calls, int) or not 1 <= max_calls < 2**31:
-            raise InputError(f"max_calls has to be at least 1, not {max_calls!r}")
+        for name, text in (("python_bin", python_bin), ("shell", shell)):
+            if not isinstance(text, str) or not text or "\0" in text:
+                raise ValidationException(
+                    f"{name} has to be the name of a program, not {shown(text)}"
+                )
+        if prologue is not None and (not isinstance(prologue, str) or "\0" in prologue):
+            raise ValidationException(
+                f"prologue has to be lines for the shell, not {shown(prologue)}"
+            )
+        if isinstance(max_calls, bool) or not isinstance(max_calls, int):
+            raise ValidationException(f"max_calls has to be a whole number, not {shown(max_calls)}")
+        if not 1 <= max_calls < 2**31:
+            raise ValidationException(f"max_calls has to be at least 1, not {max_calls}")
         self.python_bin, self.prologue, self.shell = python_bin, prologue, shell
         self.calls = 1 if fresh or prologue else max_calls
 

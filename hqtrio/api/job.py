@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hqtrio.api.output import DEFAULT_STDERR, DEFAULT_STDOUT, read_stdio
 from hqtrio.api.task import Common, Task, read_common, read_dependencies, read_environment
-from hqtrio.api.validation import ValidationException
+from hqtrio.api.validation import ValidationException, read_path, shown
+from hqtrio.errors import InputError
+from hqtrio.jobs.checks import check_head
+from hqtrio.model.job import JobHead
 
 if TYPE_CHECKING:
     from hqtrio.api.client import Client
@@ -60,10 +63,20 @@ class Job:
         if max_fails is not None and (
             isinstance(max_fails, bool) or not isinstance(max_fails, int) or max_fails < 0
         ):
-            raise ValidationException(f"max_fails has to be at least 0 or None, not {max_fails!r}")
+            raise ValidationException(
+                f"max_fails has to be at least 0 or None, not {shown(max_fails)}"
+            )
         if name is not None and not isinstance(name, str):
-            raise ValidationException(f"name has to be a text, not {name!r}")
-        self.default_workdir = None if default_workdir is None else os.path.abspath(default_workdir)
+            raise ValidationException(f"name has to be a text, not {shown(name)}")
+        try:
+            check_head(JobHead(name or DEFAULT_NAME, max_fails))
+        except InputError as error:
+            raise ValidationException(str(error)) from None
+        self.default_workdir = (
+            None
+            if default_workdir is None
+            else os.path.abspath(read_path("default_workdir", default_workdir))
+        )
         self.default_env = read_environment("default_env", default_env)
         self.max_fails, self.name, self.is_open = max_fails, name or DEFAULT_NAME, open
         self.tasks: list[Task] = []
@@ -93,14 +106,19 @@ class Job:
         `deps` are tasks of this job that have to finish first, in a list of any depth.
         """
         words = (args,) if isinstance(args, str) else args
-        if not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
-            raise ValidationException(f"args has to be a text or a list of texts, not {args!r}")
+        if not isinstance(words, list | tuple):
+            raise ValidationException(
+                f"args has to be a text or a list of texts, not {shown(args)}"
+            )
+        for place, word in enumerate(words):
+            if not isinstance(word, str):
+                raise ValidationException(f"args[{place}] has to be a text, not {shown(word)}")
         if not words or not words[0]:
             raise ValidationException("args has to begin with the name of a program")
         if any("\0" in word for word in words):
             raise ValidationException("args: no program takes an argument with a NUL")
         if not isinstance(stdin, str | bytes | None):
-            raise ValidationException(f"stdin has to be text or bytes, not {stdin!r}")
+            raise ValidationException(f"stdin has to be text or bytes, not {shown(stdin)}")
         common = read_common(
             env=env,
             cwd=cwd,
@@ -149,11 +167,13 @@ class Job:
         Without `result`, what it returns is dropped.
         """
         if not callable(fn):
-            raise ValidationException(f"fn has to be something to call, not {fn!r}")
+            raise ValidationException(f"fn has to be something to call, not {shown(fn)}")
         if not isinstance(args, list | tuple):
-            raise ValidationException(f"args has to be a list or tuple, not {args!r}")
-        if kwargs is not None and not isinstance(kwargs, Mapping):
-            raise ValidationException(f"kwargs has to map names to values, not {kwargs!r}")
+            raise ValidationException(f"args has to be a list or tuple, not {shown(args)}")
+        if not isinstance(kwargs, Mapping | None) or not all(
+            isinstance(key, str) for key in kwargs or ()
+        ):
+            raise ValidationException(f"kwargs has to map names to values, not {shown(kwargs)}")
         common = read_common(
             env=env,
             cwd=cwd,
@@ -183,7 +203,7 @@ class Job:
         self, name: str | None, common: Common, deps: Any
     ) -> tuple[int, str | None, Common, tuple[Task, ...]]:
         if name is not None and not isinstance(name, str):
-            raise ValidationException(f"name has to be a text, not {name!r}")
+            raise ValidationException(f"name has to be a text, not {shown(name)}")
         needs = read_dependencies("deps", deps, self.tasks)
         return len(self.tasks), name, common, needs
 
@@ -207,7 +227,7 @@ class SubmittedJob:
         if not 0 <= place < len(self.job.tasks) or (
             isinstance(task, Task) and self.job.tasks[place] is not task
         ):
-            raise ValidationException(f"Job {self.id} has no such task: {task!r}")
+            raise ValidationException(f"Job {self.id} has no such task: {shown(task)}")
         return self.numbers[place] if self.numbers else place
 
     def result(self, task: Task | int, timeout: float | None = None) -> Any:

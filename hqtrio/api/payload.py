@@ -43,12 +43,38 @@ def pack_call(
     `results` is the directory for results that are too large to be told ("": there is none; None:
     what the function returns is dropped), `directory` the one for large functions and arguments.
     """
-    return _packed(pickled(function), pickled((tuple(args), dict(kwargs))), results, directory)
+    return CallPacker(directory).pack(function, args, kwargs, results=results)
+
+
+class CallPacker:
+    """Packs the calls of one submit as `pack_call` does: a function that is called many times is
+    pickled, and stored if it is large, only once."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        # With the function itself: while it is kept, no other has its id.
+        self._known: dict[int, tuple[Callable[..., Any], Pickled, str | None]] = {}
+
+    def pack(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        results: str | None,
+    ) -> bytes:
+        """The stdin of a task that calls the function once."""
+        if id(function) not in self._known:
+            data = pickled(function)
+            self._known[id(function)] = function, data, _file(data, self._directory)
+        _, data, file = self._known[id(function)]
+        arguments = pickled((tuple(args), dict(kwargs)))
+        return _packed(data, file, arguments, results, self._directory)
 
 
 def pack_function(function: Pickled, *, results: str | None, directory: str = "") -> bytes:
     """The stdin of tasks that call the function with what `pack_arguments` makes of theirs."""
-    return _packed(function, None, results, directory)
+    return _packed(function, _file(function, directory), None, results, directory)
 
 
 def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], *, directory: str = "") -> bytes:
@@ -59,9 +85,12 @@ def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], *, directory:
 
 
 def _packed(
-    function: Pickled, arguments: Pickled | None, results: str | None, directory: str
+    function: Pickled,
+    function_file: str | None,
+    arguments: Pickled | None,
+    results: str | None,
+    directory: str,
 ) -> bytes:
-    function_file = _file(function, directory)
     arguments_file = None if arguments is None else _file(arguments, directory)
     call = {
         "python": tuple(sys.version_info[:2]),

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from hqtrio.api.validation import ValidationException
+from hqtrio.api.validation import ValidationException, shown
 from hqtrio.errors import InputError
-from hqtrio.model.requests import add_default_cpus, make_request, parse_need, validate_variants
+from hqtrio.model.requests import (
+    add_default_cpus,
+    make_request,
+    make_weight,
+    parse_need,
+    validate_variants,
+)
 from hqtrio.model.resources import CPUS, Need, Request, Variants
-from hqtrio.units import amount_of_number, parse_duration
+from hqtrio.units import amount_of_number, format_amount, parse_duration
 
-__all__ = ["ResourceRequest", "Resources", "read_resources", "read_seconds"]
+__all__ = ["ResourceRequest", "read_resources", "read_seconds"]
 
 Amount = int | float | str
 
@@ -21,8 +27,10 @@ class ResourceRequest:
     """One alternative of what a task needs.
 
     Amounts are numbers or what the command line takes (`"all"`, `"2 compact!"`, `"0.5"`,
-    `"4 GiB"` of `mem`). `min_time` is the lifetime that a worker must have left: seconds, a
-    timedelta or text as `"2h 30m"`. With `n_nodes` the task has so many whole nodes.
+    `"4 GiB"` of `mem`). Without `cpus` the task needs one CPU, with `cpus=0` none. `min_time` is
+    the lifetime that a worker must have left: seconds, a timedelta or text as `"2h 30m"`. With
+    `n_nodes` the task has so many whole nodes, whatever CPUs they have. Of tasks with equal
+    priority, a larger `weight` is preferred.
     """
 
     def __init__(
@@ -32,16 +40,23 @@ class ResourceRequest:
         cpus: Amount | None = None,
         resources: Mapping[str, Amount] | None = None,
         min_time: float | str | datetime.timedelta | None = None,
+        weight: float = 1.0,
     ) -> None:
-        if not isinstance(n_nodes, int) or n_nodes < 0:
-            raise ValidationException(f"n_nodes has to be a number of nodes, not {n_nodes!r}")
+        if isinstance(n_nodes, bool) or not isinstance(n_nodes, int) or n_nodes < 0:
+            raise ValidationException(f"n_nodes has to be a number of nodes, not {shown(n_nodes)}")
+        if not isinstance(resources, Mapping | None):
+            raise ValidationException(
+                f"resources has to map names to amounts, not {shown(resources)}"
+            )
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise ValidationException(f"weight has to be a number, not {shown(weight)}")
         wanted = dict(resources or {})
         if cpus is not None:
             if CPUS in wanted:
                 raise ValidationException("cpus are given twice: as cpus and in resources")
             if not n_nodes:
                 wanted[CPUS] = cpus
-        self.n_nodes, self.resources = n_nodes, wanted
+        self.n_nodes, self.resources, self.weight = n_nodes, wanted, weight
         self.min_time = 0.0 if min_time is None else read_seconds("min_time", min_time)
         self._request = self._made()
 
@@ -56,11 +71,16 @@ class ResourceRequest:
 
     def _made(self) -> Request:
         try:
-            needs = [_need(name, amount) for name, amount in self.resources.items()]
+            wanted = dict(self.resources)
+            without_cpus = CPUS in wanted and _is_none(wanted[CPUS])
+            if without_cpus:
+                del wanted[CPUS]
+            needs = [_need(name, amount) for name, amount in wanted.items()]
             request = make_request(
-                add_default_cpus(needs, nodes=self.n_nodes),
+                needs if without_cpus else add_default_cpus(needs, nodes=self.n_nodes),
                 nodes=self.n_nodes,
                 time_s=self.min_time,
+                weight=make_weight(self.weight),
             )
             validate_variants((request,))
         except InputError as error:
@@ -70,28 +90,34 @@ class ResourceRequest:
     def __repr__(self) -> str:
         return (
             f"ResourceRequest(n_nodes={self.n_nodes}, resources={self.resources!r}, "
-            f"min_time={self.min_time})"
+            f"min_time={self.min_time}, weight={self.weight})"
         )
 
 
-Resources = "ResourceRequest | Sequence[ResourceRequest] | None"
-_KINDS: Final = "a ResourceRequest or a list of them"
+_KINDS: Final = "a ResourceRequest, a mapping of names to amounts, or a list of these"
 
 
 def read_resources(name: str, value: Any) -> Variants:
     """Alternatives, earlier ones preferred."""
     if value is None:
         value = ResourceRequest()
-    if isinstance(value, ResourceRequest):
-        value = [value]
-    if not isinstance(value, Sequence) or not all(isinstance(v, ResourceRequest) for v in value):
-        raise ValidationException(f"{name} has to be {_KINDS}, not {value!r}")
-    variants = tuple(request.request for request in value)
+    items = [value] if isinstance(value, ResourceRequest | Mapping) else value
+    if not isinstance(items, list | tuple):
+        raise ValidationException(f"{name} has to be {_KINDS}, not {shown(value)}")
+    variants = tuple(_request(name, item) for item in items)
     try:
         validate_variants(variants)
     except InputError as error:
         raise ValidationException(f"{name}: {error}") from None
     return variants
+
+
+def _request(name: str, value: Any) -> Request:
+    if isinstance(value, ResourceRequest):
+        return value.request
+    if isinstance(value, Mapping):
+        return ResourceRequest(resources=value).request
+    raise ValidationException(f"{name} has to be {_KINDS}, not {shown(value)}")
 
 
 def read_seconds(name: str, value: Any) -> float:
@@ -108,19 +134,28 @@ def read_seconds(name: str, value: Any) -> float:
         seconds = float(value)
     else:
         raise ValidationException(
-            f"{name} has to be seconds, a timedelta or a text as '1h 30m', not {value!r}"
+            f"{name} has to be seconds, a timedelta or a text as '1h 30m', not {shown(value)}"
         )
     if not 0 <= seconds < float("inf"):
-        raise ValidationException(f"{name} has to be a time of at least 0 s, not {value!r}")
+        raise ValidationException(f"{name} has to be a time of at least 0 s, not {shown(value)}")
     return seconds
+
+
+def _is_none(amount: Amount) -> bool:
+    return not isinstance(amount, bool) and (
+        amount == 0 or (isinstance(amount, str) and amount.strip() == "0")
+    )
 
 
 def _need(name: str, amount: Amount) -> Need:
     if not isinstance(name, str):
-        raise ValidationException(f"The name of a resource has to be a text, not {name!r}")
-    if isinstance(amount, str):
-        return parse_need(name, amount)
-    if isinstance(amount, bool) or not isinstance(amount, int | float):
-        raise ValidationException(f"The amount of {name} has to be a number, not {amount!r}")
-    text = repr(amount) if isinstance(amount, int) else f"{amount_of_number(amount) / 10_000!r}"
-    return parse_need(name, text)
+        raise ValidationException(f"The name of a resource has to be a text, not {shown(name)}")
+    if isinstance(amount, bool) or not isinstance(amount, int | float | str):
+        raise ValidationException(
+            f"{name} has to be an amount as 2 or '2 compact', not {shown(amount)}"
+        )
+    try:
+        text = amount if isinstance(amount, str) else format_amount(amount_of_number(amount))
+        return parse_need(name, text)
+    except InputError as error:
+        raise ValidationException(f"{name}: {error}") from None

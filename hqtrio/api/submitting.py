@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from typing import Final, TypeVar
 
 from hqtrio.api.environment import PythonEnv
 from hqtrio.api.job import FunctionTask, Job, ProgramTask
-from hqtrio.api.output import DEFAULT_STDERR, DEFAULT_STDOUT, StdioDef
-from hqtrio.api.payload import pack_call
+from hqtrio.api.output import stdio_of
+from hqtrio.api.payload import CallPacker
 from hqtrio.api.task import Task
 from hqtrio.api.validation import ValidationException
 from hqtrio.model.job import GraphSpec, GraphTask, JobHead, Submit
-from hqtrio.model.task import Stdio, TaskBody
+from hqtrio.model.task import TaskBody
 
 __all__ = ["make_submit"]
 
@@ -40,11 +39,12 @@ def make_submit(
         raise ValidationException("Submitted job must have at least a single task")
     variants: _Interned[object] = _Interned()
     settings: _Interned[object] = _Interned()
+    packer = CallPacker(results)
     bodies: list[TaskBody] = []
     known: dict[TaskBody, int] = {}
     tasks = []
     for task in job.tasks:
-        body = _body(task, job, python, submit_dir, results)
+        body = _body(task, job, python, packer, submit_dir, results)
         if body not in known:
             known[body] = len(bodies)
             bodies.append(body)
@@ -64,7 +64,9 @@ def make_submit(
     )
 
 
-def _body(task: Task, job: Job, python: PythonEnv, submit_dir: str, results: str) -> TaskBody:
+def _body(
+    task: Task, job: Job, python: PythonEnv, packer: CallPacker, submit_dir: str, results: str
+) -> TaskBody:
     common = task.common
     env = {**job.default_env, **common.env}
     args: tuple[bytes, ...] = ()
@@ -75,13 +77,8 @@ def _body(task: Task, job: Job, python: PythonEnv, submit_dir: str, results: str
     elif isinstance(task, FunctionTask):
         args, task_dir, calls = python.words, True, python.calls
         try:
-            stdin = pack_call(
-                task.function,
-                task.args,
-                task.kwargs,
-                results=results if task.keeps_result else None,
-                directory=results,
-            )
+            wanted = results if task.keeps_result else None
+            stdin = packer.pack(task.function, task.args, task.kwargs, results=wanted)
         except Exception as error:
             raise ValidationException(
                 f"Task {task.label}: its function or arguments cannot be pickled: {error}"
@@ -91,8 +88,8 @@ def _body(task: Task, job: Job, python: PythonEnv, submit_dir: str, results: str
         args=args,
         env=tuple((_encoded(name), _encoded(value)) for name, value in env.items()),
         cwd=common.cwd or job.default_workdir or submit_dir,
-        stdout=_stdio(common.stdout, DEFAULT_STDOUT, streamed),
-        stderr=_stdio(common.stderr, DEFAULT_STDERR, streamed),
+        stdout=stdio_of(common.stdout, "stdout", streamed=streamed),
+        stderr=stdio_of(common.stderr, "stderr", streamed=streamed),
         submit_dir=submit_dir,
         stdin=stdin,
         time_limit_s=common.time_limit_s,
@@ -101,18 +98,6 @@ def _body(task: Task, job: Job, python: PythonEnv, submit_dir: str, results: str
         stream_dir=common.stream or "",
         function_calls=calls,
     )
-
-
-def _stdio(wanted: StdioDef | None, default: str, streamed: bool) -> Stdio:
-    if wanted is None:
-        return Stdio(None)
-    if streamed and wanted.path in (None, default):
-        return Stdio(None, stream=True)
-    if wanted.path is None:
-        # As on the command line.
-        name = os.path.basename(default)
-        return Stdio(f"%{{SUBMIT_DIR}}/job-%{{JOB_ID}}/{name}", wanted.remove)
-    return Stdio(wanted.path, wanted.remove)
 
 
 def _encoded(text: str) -> bytes:

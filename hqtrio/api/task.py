@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hqtrio.api.output import StdioDef
 from hqtrio.api.resources import read_resources, read_seconds
-from hqtrio.api.validation import ValidationException
+from hqtrio.api.validation import ValidationException, read_path, shown
 from hqtrio.errors import InputError
 from hqtrio.jobs.checks import CRASH_LIMIT_MAX, check_settings
 from hqtrio.model.resources import Variants
@@ -21,10 +21,12 @@ from hqtrio.model.task import (
     PinMode,
     TaskSettings,
 )
+from hqtrio.placeholders import names
 
 __all__ = ["Common", "Task", "read_common", "read_dependencies", "read_environment"]
 
 _WORDS: Final = {"never-restart": NEVER_RESTART, "unlimited": UNLIMITED}
+_TASKS_OWN: Final = ("TASK_ID", "INSTANCE_ID", "CWD")
 _PINS: Final = {"taskset": PinMode.TASKSET, "omp": PinMode.OMP}
 
 
@@ -59,17 +61,24 @@ class Task:
 
 def read_environment(name: str, env: Mapping[str, str] | None) -> dict[str, str]:
     """Names and values that can stand in an environment."""
+    if not isinstance(env, Mapping | None):
+        raise ValidationException(f"{name} has to map names to texts, not {shown(env)}")
     for key, value in (env or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise ValidationException(f"{name} has to map names to texts, not {key!r} to {value!r}")
+            raise ValidationException(
+                f"{name} has to map names to texts, not {shown(key)} to {shown(value)}"
+            )
         if not key or "=" in key or "\0" in key + value:
-            raise ValidationException(f"{name}: {key!r}={value!r} cannot be in an environment")
+            raise ValidationException(
+                f"{name}: {shown(key)}={shown(value)} cannot be in an environment"
+            )
     return dict(env or {})
 
 
 def read_dependencies(name: str, deps: Any, known: Sequence[Task]) -> tuple[Task, ...]:
     """Tasks of the same job, in lists as deep as the caller likes; each counts once."""
     found: dict[Task, None] = {}
+    lists: dict[int, object] = {}  # by id, so that one which holds itself comes to an end
     stack = [deps]
     while stack:
         item = stack.pop()
@@ -78,9 +87,11 @@ def read_dependencies(name: str, deps: Any, known: Sequence[Task]) -> tuple[Task
                 raise ValidationException(f"{name}: {item.label} is a task of another job")
             found[item] = None
         elif isinstance(item, Iterable) and not isinstance(item, str | bytes):
-            stack.extend(reversed(list(item)))
+            if id(item) not in lists:
+                lists[id(item)] = item
+                stack.extend(reversed(list(item)))
         else:
-            raise ValidationException(f"{name} has to be tasks of this job, not {item!r}")
+            raise ValidationException(f"{name} has to be tasks of this job, not {shown(item)}")
     return tuple(found)
 
 
@@ -99,37 +110,53 @@ def read_common(
     retry: int | Retry | None,
 ) -> Common:
     """All of it, checked; ValidationException names the argument."""
-    if pin is not None and pin not in _PINS:
-        raise ValidationException(f"pin has to be one of {', '.join(_PINS)}, not {pin!r}")
-    if stream is not None and not os.fspath(stream):
-        raise ValidationException("stream has to be a directory")
+    if pin is not None and (not isinstance(pin, str) or pin not in _PINS):
+        raise ValidationException(f"pin has to be one of {', '.join(_PINS)}, not {shown(pin)}")
+    variants = read_resources("resources", resources)
+    if pin is not None and any(request.nodes for request in variants):
+        raise ValidationException("pin: tasks on several nodes cannot be pinned")
+    if cwd is not None and "CWD" in names(read_path("cwd", cwd)):
+        raise ValidationException("cwd cannot contain `%{CWD}`, which stands for itself")
     return Common(
         read_environment("env", env),
-        None if cwd is None else os.fspath(cwd),
+        None if cwd is None else read_path("cwd", cwd),
         stdout,
         stderr,
-        None if stream is None else os.path.abspath(stream),
-        read_resources("resources", resources),
+        None if stream is None else _stream(stream),
+        variants,
         _settings(priority, crash_limit, retry),
         0.0 if time_limit is None else read_seconds("time_limit", time_limit),
         PinMode.NONE if pin is None else _PINS[pin],
     )
 
 
+def _stream(value: str | os.PathLike[str]) -> str:
+    path = os.path.abspath(read_path("stream", value))
+    own = [name for name in names(path) if name in _TASKS_OWN]
+    if own:
+        raise ValidationException(
+            f"stream cannot contain `%{{{own[0]}}}`: the tasks of a job share the directory"
+        )
+    return path
+
+
 def _settings(
     priority: int, crash_limit: int | str | None, retry: int | Retry | None
 ) -> TaskSettings:
     if isinstance(priority, bool) or not isinstance(priority, int):
-        raise ValidationException(f"priority has to be a whole number, not {priority!r}")
+        raise ValidationException(f"priority has to be a whole number, not {shown(priority)}")
     if isinstance(retry, bool) or not isinstance(retry, int | Retry | None):
-        raise ValidationException(f"retry has to be a number of tries or a Retry, not {retry!r}")
+        raise ValidationException(
+            f"retry has to be a number of tries or a Retry, not {shown(retry)}"
+        )
     if isinstance(retry, int):
         retry = Retry(retry) if retry else None
     settings = TaskSettings(priority, _crash_limit(crash_limit), retry)
     try:
         check_settings(settings)
     except InputError as error:
-        raise ValidationException(str(error)) from None
+        which = "retry" if retry is not None else "priority"
+        raise ValidationException(f"{which}: {error}") from None
     return settings
 
 
@@ -142,5 +169,5 @@ def _crash_limit(value: int | str | None) -> int:
         return value
     raise ValidationException(
         f"crash_limit has to be a number from 1 to {CRASH_LIMIT_MAX}, 'never-restart' or "
-        f"'unlimited', not {value!r}"
+        f"'unlimited', not {shown(value)}"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from hqtrio.api.job import Job
-from hqtrio.api.validation import ValidationException
+from hqtrio.api.validation import ValidationException, shown
 
 __all__ = ["visualize_job"]
 
@@ -23,7 +23,7 @@ def visualize_job(job: Job, path: str | os.PathLike[str]) -> None:
     Nodes and edges come in the order of the tasks, and are called by the tasks' labels.
     """
     if not isinstance(job, Job):
-        raise ValidationException(f"job has to be a Job, not {job!r}")
+        raise ValidationException(f"job has to be a Job, not {shown(job)}")
     Path(path).write_text("".join(f"{line}\n" for line in _lines(job)), encoding="utf-8")
 
 

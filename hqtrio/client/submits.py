@@ -134,3 +134,12 @@ def _check_bodies(submit: Submit) -> None:
                 f"Command, environment, standard input, matrix and id ranges {which} take {weight}"
                 f" bytes (at most {BODIES_BYTES_MAX}): put large inputs into files"
             )
+    if submit.graph is not None:
+        weights = list(map(body_bytes, submit.graph.bodies))
+        for task in submit.graph.tasks:
+            if weights[task.body] > BODIES_BYTES_MAX:
+                raise InputError(
+                    f"Command, environment and standard input of task {task.number} take "
+                    f"{weights[task.body]} bytes (at most {BODIES_BYTES_MAX}): put large inputs "
+                    "into files"
+                )

@@ -14,7 +14,7 @@ import trio
 
 from hqtrio.api.client import Client
 from hqtrio.api.portal import Portal
-from hqtrio.api.validation import ValidationException
+from hqtrio.api.validation import ValidationException, shown
 from hqtrio.client import open_client
 from hqtrio.local.cluster import end_worker, open_server, start_worker
 
@@ -34,7 +34,9 @@ class WorkerConfig:
         if self.cores is not None and (
             isinstance(self.cores, bool) or not isinstance(self.cores, int) or self.cores < 1
         ):
-            raise ValidationException(f"cores has to be at least 1 or None, not {self.cores!r}")
+            raise ValidationException(
+                f"cores has to be at least 1 or None, not {shown(self.cores)}"
+            )
 
     @property
     def args(self) -> list[str]:
@@ -75,7 +77,7 @@ class LocalCluster:
     def start_worker(self, config: WorkerConfig | None = None) -> None:
         """Another worker is connected, or its last words are raised as a RuntimeError."""
         if not isinstance(config, WorkerConfig | None):
-            raise ValidationException(f"config has to be a WorkerConfig, not {config!r}")
+            raise ValidationException(f"config has to be a WorkerConfig, not {shown(config)}")
         self._check()
         self._portal.call(self._start_worker, config or WorkerConfig())
 
