@@ -316,7 +316,6 @@ class Client:
             if details.history != self._history:
                 # Another server: its numbers mean other jobs.
                 self._history = details.history
-                self._jobs.clear()
                 self._ends.clear()
         return self._connection
 
