@@ -30,6 +30,8 @@ from hqtrio.messages.client import (
     Forgotten,
     ListEnds,
     Selector,
+    ServerDetails,
+    ServerInfo,
     TaskEnds,
     Verdicts,
     Which,
@@ -105,6 +107,9 @@ class Calls:
         self._ended = trio.Event()  # some calls have
         self._sent = 0  # calls at the server
         self._failure: BaseException | None = None
+        self._history = b""  # of the server that knows the jobs
+        self._client: Client
+        self._nursery: trio.Nursery
 
     # --- any thread
 
@@ -168,8 +173,13 @@ class Calls:
             raise
 
     async def _serve(self, client: Client) -> None:
+        details = await client.ask(ServerInfo(), ServerDetails)
+        if self._history not in (b"", details.history):
+            self._forget_all()
+        self._history = details.history
         try:
             async with trio.open_nursery() as nursery:
+                self._client, self._nursery = client, nursery
                 for run in self._runs.values():
                     nursery.start_soon(self._hear, client, run)
                 await self._send_all(client, nursery)
@@ -210,8 +220,8 @@ class Calls:
             return None
         run = self._current
         if run is not None and run.next_number + len(calls) > CALLS_PER_JOB:
-            run.is_full = True
-            run = self._current = None
+            self._retire(run)
+            run = None
         return self._batch_of(calls, run)
 
     def _batch_of(self, calls: Sequence[Call], run: _Run | None) -> _Batch:
@@ -245,8 +255,8 @@ class Calls:
     async def _send(self, client: Client, batch: _Batch, nursery: trio.Nursery) -> None:
         run = batch.run
         if run is not None:
-            # Their ends may be heard of before the answer.
-            run.sent.update(batch.calls)
+            # Their ends may be heard of before the answer, or were before the answer was lost.
+            run.sent |= {n: call for n, call in batch.calls.items() if not call.future.done()}
         try:
             job = await client.submit(batch.submit)
         except (RequestFailed, InputError) as error:
@@ -259,9 +269,8 @@ class Calls:
             # Somebody has closed, cancelled or filled the job: go on in another one.
             for number in batch.calls:
                 run.sent.pop(number, None)
-            run.is_full = True
-            self._current = None
-            self._batch = self._batch_of(calls, None)
+            self._retire(run)
+            self._batch = self._batch_of(calls, None) if calls else None
             return
         self._batch = None
         self._sent += len(batch.calls)
@@ -276,10 +285,15 @@ class Calls:
         async with client.watch([run.id]) as watching:
             after = 0
             while True:
-                if run.id not in watching.rows:
-                    self._lose(run)
+                if run.id not in self._runs:
                     return
-                page = await client.ask(ListEnds(run.id, after), TaskEnds)
+                try:
+                    if run.id not in watching.rows:
+                        raise RequestFailed(f"Job {run.id} was forgotten")
+                    page = await client.ask(ListEnds(run.id, after), TaskEnds)
+                except RequestFailed as failed:
+                    self._lose(run, failed)
+                    return
                 after = page.after
                 self._take(run, page)
                 if run.is_full and not run.sent:
@@ -299,15 +313,30 @@ class Calls:
             _resolve(call.future, page.states[row], result, error, f"Task {run.id}@{number}")
         self._tell_ended()
 
-    def _lose(self, run: _Run) -> None:
-        """The job was forgotten, and with it what its calls have returned."""
+    def _retire(self, run: _Run) -> None:
+        """It gets no more calls."""
+        run.is_full = True
+        self._current = None
+        if not run.sent:  # else it is closed with the last of them
+            self._nursery.start_soon(self._close_job, self._client, run)
+
+    def _forget_all(self) -> None:
+        """The server is another one, whose numbers mean other jobs."""
+        for run in list(self._runs.values()):
+            self._lose(run, Unreachable("The server was replaced by one that knows nothing of it"))
+        if self._batch is not None and self._batch.run is not None:
+            calls = [call for call in self._batch.calls.values() if not call.future.done()]
+            self._batch = self._batch_of(calls, None) if calls else None
+
+    def _lose(self, run: _Run, error: HqError) -> None:
+        """What its calls have returned, nobody will ever know."""
         self._runs.pop(run.id, None)
         if self._current is run:
             self._current = None
         lost, run.sent = run.sent, {}
         for call in lost.values():
             self._sent -= 1
-            call.future.set_exception(RequestFailed(f"Job {run.id} was forgotten"))
+            call.future.set_exception(error)
         self._tell_ended()
 
     def _tell_ended(self) -> None:

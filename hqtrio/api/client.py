@@ -33,6 +33,8 @@ from hqtrio.messages.client import (
     JobRow,
     ListEnds,
     Selector,
+    ServerDetails,
+    ServerInfo,
     StopServer,
     TaskEnds,
     VerdictKind,
@@ -95,6 +97,7 @@ class Client:
         self._ends: dict[int, _Ends] = {}
         self._written: Written | None = Written()  # None: the user has been warned
         self._connection: AsyncClient | None = None
+        self._history = b""
         self._portal = Portal("hqtrio client")
         try:
             self._portal.call(self._connected)
@@ -309,6 +312,11 @@ class Client:
     async def _connected(self) -> AsyncClient:
         if self._connection is None or self._connection.is_lost:
             self._connection = await self._portal.nursery.start(self._hold)
+            details = await self._connection.ask(ServerInfo(), ServerDetails)
+            if details.history != self._history:
+                # Another server: its numbers mean other jobs.
+                self._history = details.history
+                self._ends.clear()
         return self._connection
 
     async def _hold(self, task_status: trio.TaskStatus[AsyncClient]) -> None:

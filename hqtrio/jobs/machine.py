@@ -7,6 +7,8 @@ from itertools import islice
 from math import inf, nextafter
 from typing import Final, assert_never
 
+from msgspec.structs import replace
+
 from hqtrio.errors import InputError
 from hqtrio.jobs import audit
 from hqtrio.jobs.blocks import GraphBlock
@@ -100,7 +102,7 @@ class JobBook:
     ) -> None:
         self._server_uid = server_uid
         self._history = history
-        self._details = details
+        self._details = replace(details, history=history)
         self._idle_timeout_s = idle_timeout_s
         self._replayed = replayed
         self._tables = Tables() if replayed is None else replayed.tables

@@ -279,6 +279,7 @@ class ServerDetails(Value, frozen=True, tag=3):
     journal_path: str | None = None
     server_dir: str = ""
     trouble: str = ""  # why the journal takes no more; empty if all is well
+    history: bytes = b""  # names what ids mean: a server that goes on with a journal keeps it
 
 
 class Submitted(Value, frozen=True, tag=4):

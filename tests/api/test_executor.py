@@ -322,6 +322,34 @@ def test_results_outlive_a_server(cluster: Cluster, death: int) -> None:
     assert gone == list(range(20))
 
 
+def test_another_servers_jobs_are_not_taken_for_ones_own(cluster: Cluster) -> None:
+    """Without a journal the next server counts from one again."""
+    server = cluster.start_server("--journal", "none")
+    with Executor(cluster.server_dir, cwd=cluster.work) as executor:
+        lost = executor.submit(double, 1)
+        wait_until(lost.running)
+        wait_until(lambda: bool(cluster.json("job", "list")))
+        server.kill()
+        server.wait(PATIENCE_S)
+        cluster.start_server("--journal", "none", name="second")
+        assert cluster.submit("--array", "0-3", "--", "true") == 1
+        cluster.start_worker("--cpus", "1")
+        cluster.run("job", "wait", "1")
+        assert isinstance(lost.exception(TIMEOUT_S), HqError)
+        assert executor.submit(double, 2).result(TIMEOUT_S) == 4
+
+
+def test_a_job_that_somebody_forgets_is_lost_and_no_more_than_that(cluster: Cluster) -> None:
+    cluster.start_server()
+    cluster.start_worker("--cpus", "1")
+    with Executor(cluster.server_dir, cwd=cluster.work) as executor:
+        assert executor.submit(double, 1).result(TIMEOUT_S) == 2
+        cluster.run("job", "close", "1")
+        cluster.run("job", "forget", "1")
+        assert executor.submit(double, 2).result(TIMEOUT_S) == 4
+        assert cluster.json("job", "list", "--all")[0]["id"] == 2
+
+
 def test_a_server_that_never_comes_back_is_told_to_every_call(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
