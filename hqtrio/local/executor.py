@@ -5,12 +5,15 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import time
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor as StandardExecutor
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -166,15 +169,7 @@ class Executor(StandardExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """The call's result to be; what cannot be pickled is an exception of it."""
-        future: Future[T] = Future()
-        try:
-            recipe = self._recipe_of(fn)
-            self._send(future, recipe, args, kwargs)
-        except ShutDown:
-            raise
-        except Exception as error:
-            future.set_exception(error)
-        return future
+        return self._submitted(lambda: self._recipe_of(fn), args, kwargs)
 
     def map(
         self,
@@ -182,26 +177,21 @@ class Executor(StandardExecutor):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
-        **_: Any,
+        buffersize: int | None = None,
     ) -> Iterator[T]:
-        """As the standard library's; the function is pickled once. `chunksize` changes nothing,
-        as calls travel together in any case."""
+        """As the standard library's; the function is pickled once. `chunksize` changes nothing, as
+        calls travel together in any case. With `buffersize` so many calls are ahead of what was
+        taken from the iterator, and the arguments are read as they are needed."""
+        if chunksize < 1 or (buffersize is not None and buffersize < 1):
+            raise ValueError("chunksize and buffersize have to be at least 1")
         self._check()
         recipe = self._recipe(pickled(fn))
-
-        def submit(_: Callable[..., T], /, *args: Any) -> Future[T]:
-            future: Future[T] = Future()
-            try:
-                self._send(future, recipe, args, {})
-            except ShutDown:
-                raise
-            except Exception as error:
-                future.set_exception(error)
-            return future
-
-        # The base class knows how to wait and to cancel; only what it submits with is ours.
-        view = _Submitter(submit)
-        return StandardExecutor.map(view, fn, *iterables, timeout=timeout)
+        ends_at = None if timeout is None else time.monotonic() + timeout
+        calls = (
+            self._submitted(lambda: recipe, args, {}) for args in zip(*iterables, strict=False)
+        )
+        ahead = deque(calls if buffersize is None else islice(calls, buffersize))
+        return _in_order(ahead, calls, ends_at)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """No call is taken any more. With `wait` all have ended then, and nothing is left of what
@@ -250,12 +240,19 @@ class Executor(StandardExecutor):
         if self._shared.is_shut_down:
             raise ShutDown("cannot schedule new futures after shutdown")
 
-    def _send(
-        self, future: Future[Any], recipe: Recipe, args: Any, kwargs: Mapping[str, Any]
-    ) -> None:
+    def _submitted(
+        self, recipe: Callable[[], Recipe], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Future[Any]:
         self._check()
-        entry = pack_arguments(args, kwargs, directory=str(self._shared.results_dir))
-        self._shared.calls.add(Call(future, recipe, entry))
+        future: Future[Any] = Future()
+        try:
+            entry = pack_arguments(args, kwargs, directory=str(self._shared.results_dir))
+            call = Call(future, recipe(), entry)
+        except Exception as error:
+            future.set_exception(error)
+        else:
+            self._shared.calls.add(call)
+        return future
 
     def _recipe_of(self, fn: Callable[..., Any]) -> Recipe:
         """How the function is called; remembered as long as it surely is the same."""
@@ -296,11 +293,20 @@ class ShutDown(RuntimeError):
     """The executor takes no calls any more."""
 
 
-class _Submitter(StandardExecutor):
-    """An executor that submits in its own way."""
-
-    def __init__(self, submit: Callable[..., Future[Any]]) -> None:
-        self.submit = submit  # type: ignore[method-assign]
+def _in_order(
+    ahead: deque[Future[T]], more: Iterator[Future[T]], ends_at: float | None
+) -> Iterator[T]:
+    """The results; whoever stops to take them cancels what can be cancelled."""
+    try:
+        while ahead:
+            timeout = None if ends_at is None else max(0.0, ends_at - time.monotonic())
+            result = ahead[0].result(timeout)
+            ahead.popleft()
+            ahead.extend(islice(more, 1))
+            yield result
+    finally:
+        for future in ahead:
+            future.cancel()
 
 
 def _common(options: Mapping[str, Any]) -> Common:

@@ -56,6 +56,25 @@ def test_many_calls_come_back_in_their_order(own: Executor) -> None:
     assert list(own.map(str, [])) == []
 
 
+def test_a_buffer_reads_arguments_as_they_are_needed(own: Executor) -> None:
+    read = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(20):
+            read.append(number)
+            yield number
+
+    results = own.map(lambda x: x + 1, numbers(), buffersize=3)
+    assert next(results) == 1 and len(read) == 4
+    assert list(results) == list(range(2, 21))
+    for options in ({"chunksize": 0}, {"buffersize": 0}):
+        with pytest.raises(ValueError, match="at least 1"):
+            own.map(len, [], **options)
+    with pytest.raises(TimeoutError):
+        list(own.map(time.sleep, [0.5], timeout=0.01))
+    own.map(time.sleep, [0.001] * 10).close()  # type: ignore[attr-defined]
+
+
 def test_completed_ones_come_first(own: Executor, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
 
