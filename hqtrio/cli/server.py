@@ -118,7 +118,9 @@ def start(session: Session, daemon: bool, **parameters: Any) -> None:
             session.render.server(shown, started=True)
             session.out.flush()
         if detached is not None:
-            detached.ready(Path(details.server_dir), msgspec.structs.asdict(shown))
+            told = msgspec.structs.asdict(shown)
+            del told["history"]  # bytes, which whoever waits for the start does not show
+            detached.ready(Path(details.server_dir), told)
         tell_ready()
 
     try:

@@ -16,6 +16,7 @@ PATIENCE_S = 60.0
 # A cluster of one machine: the host is left out, and a batch job starts at once.
 _PROGRAMS = {
     "hqtrio": f'exec "{sys.executable}" -P -m hqtrio "$@"',
+    "python": f'exec "{sys.executable}" "$@"',
     "ssh": 'while [ "$1" != -- ]; do shift; done; shift; exec sh -c "$*"',
     "sbatch": 'SLURM_JOB_ID=1234 setsid bash "$@" >slurm-1234.out 2>&1 &\n'
     "echo Submitted batch job 1234",
