@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import warnings
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,6 +100,8 @@ class Client:
         self._connection: AsyncClient | None = None
         self._history = b""
         self._portal = Portal("hqtrio client")
+        # Scripts written for HyperQueue drop their clients without a word.
+        weakref.finalize(self, self._portal.end)
         try:
             self._portal.call(self._connected)
         except BaseException:
@@ -311,18 +314,13 @@ class Client:
 
     async def _connected(self) -> AsyncClient:
         if self._connection is None or self._connection.is_lost:
-            self._connection = await self._portal.nursery.start(self._hold)
+            self._connection = await self._portal.nursery.start(_hold, self.server_dir)
             details = await self._connection.ask(ServerInfo(), ServerDetails)
             if details.history != self._history:
                 # Another server: its numbers mean other jobs.
                 self._history = details.history
                 self._ends.clear()
         return self._connection
-
-    async def _hold(self, task_status: trio.TaskStatus[AsyncClient]) -> None:
-        async with async_client.open_client(self.server_dir) as client:
-            task_status.started(client)
-            await client.lost()
 
     def _warn(self, job: Job, submit_dir: str) -> None:
         """Once: two jobs of this client write the same file."""
@@ -334,6 +332,12 @@ class Client:
                 "(default_workdir), or outputs with %{JOB_ID} in their path",
                 stacklevel=3,
             )
+
+
+async def _hold(server_dir: Path, task_status: trio.TaskStatus[AsyncClient]) -> None:
+    async with async_client.open_client(server_dir) as client:
+        task_status.started(client)
+        await client.lost()
 
 
 async def _wait_for_ends(client: AsyncClient, job: int, ends: _Ends, missing: set[int]) -> None:
@@ -409,7 +413,6 @@ def _progress() -> Iterator[Callable[[dict[int, JobRow]], None]]:
             bar.total = active + sum(
                 c.finished + c.failed + c.cancelled + c.aborted for c in counts
             )
-            bar.n = bar.total - active
-            bar.refresh()
+            bar.update(bar.total - active - bar.n)  # draws ten times a second at most
 
         yield show

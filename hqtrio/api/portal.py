@@ -68,14 +68,18 @@ class Portal:
 
     def close(self) -> None:
         """Nothing runs any more; the thread is gone."""
+        self.end()
+        if os.getpid() == self._pid and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def end(self) -> None:
+        """As `close`, without waiting: whatever thread this is, it goes on."""
         if os.getpid() != self._pid:
             return
         try:
             self._token.run_sync_soon(self._stop.set)
         except trio.RunFinishedError:
             pass
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
 
     def _run(self) -> None:
         trio.run(self._main)
