@@ -16,7 +16,6 @@ from hqtrio.model.job import JobHead
 
 if TYPE_CHECKING:
     from hqtrio.api.client import Client
-    from hqtrio.model.retry import Retry
 
 __all__ = ["FunctionTask", "Job", "ProgramTask", "SubmittedJob"]
 
@@ -99,11 +98,13 @@ class Job:
         time_limit: Any = None,
         pin: str | None = None,
         stream: Path | None = None,
-        retry: int | Retry | None = None,
+        retry: int | Mapping[str, Any] | None = None,
     ) -> ProgramTask:
         """Add a task that runs a program; a single text is the program's name, never split.
 
-        `deps` are tasks of this job that have to finish first, in a list of any depth.
+        `deps` are tasks of this job that have to finish first, in a list of any depth. `retry` says
+        how often a failed run is repeated, or is a mapping as in job files: `{"times": 3, "on":
+        [75, "SIGKILL", "timeout"], "backoff": "1s", "factor": 2, "max_backoff": "1h"}`.
         """
         words = (args,) if isinstance(args, str) else args
         if not isinstance(words, list | tuple):
@@ -159,7 +160,7 @@ class Job:
         time_limit: Any = None,
         pin: str | None = None,
         stream: Path | None = None,
-        retry: int | Retry | None = None,
+        retry: int | Mapping[str, Any] | None = None,
         result: bool = True,
     ) -> FunctionTask:
         """Add a task that calls a function; what it needs is pickled when the job is submitted.

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from hqtrio.api.output import StdioDef
 from hqtrio.api.resources import read_resources, read_seconds
+from hqtrio.api.retries import read_retry
 from hqtrio.api.validation import ValidationException, read_path, shown
 from hqtrio.errors import InputError
 from hqtrio.jobs.checks import CRASH_LIMIT_MAX, check_settings
 from hqtrio.model.resources import Variants
-from hqtrio.model.retry import Retry
 from hqtrio.model.task import (
     DEFAULT_CRASH_LIMIT,
     NEVER_RESTART,
@@ -107,7 +107,7 @@ def read_common(
     crash_limit: int | str | None,
     time_limit: Any,
     pin: str | None,
-    retry: int | Retry | None,
+    retry: Any,
 ) -> Common:
     """All of it, checked; ValidationException names the argument."""
     if pin is not None and (not isinstance(pin, str) or pin not in _PINS):
@@ -140,23 +140,14 @@ def _stream(value: str | os.PathLike[str]) -> str:
     return path
 
 
-def _settings(
-    priority: int, crash_limit: int | str | None, retry: int | Retry | None
-) -> TaskSettings:
+def _settings(priority: int, crash_limit: int | str | None, retry: Any) -> TaskSettings:
     if isinstance(priority, bool) or not isinstance(priority, int):
         raise ValidationException(f"priority has to be a whole number, not {shown(priority)}")
-    if isinstance(retry, bool) or not isinstance(retry, int | Retry | None):
-        raise ValidationException(
-            f"retry has to be a number of tries or a Retry, not {shown(retry)}"
-        )
-    if isinstance(retry, int):
-        retry = Retry(retry) if retry else None
-    settings = TaskSettings(priority, _crash_limit(crash_limit), retry)
+    settings = TaskSettings(priority, _crash_limit(crash_limit), read_retry("retry", retry))
     try:
         check_settings(settings)
     except InputError as error:
-        which = "retry" if retry is not None else "priority"
-        raise ValidationException(f"{which}: {error}") from None
+        raise ValidationException(f"priority: {error}") from None
     return settings
 
 

@@ -104,14 +104,8 @@ def test_s8_05_a_function_that_raises(client, place):
 
     assert client.wait_for_jobs([submitted], raise_on_error=False) is False
     context = client.get_failed_tasks(submitted)[0]
-    assert (
-        context.error.splitlines()[-2:]
-        == [
-            '    raise Exception("MyException")',
-            "Exception: MyException",
-        ]
-        or context.error.splitlines()[-1] == "Exception: MyException"
-    )
+    assert 'raise Exception("MyException")' in context.error
+    assert context.error.splitlines()[-1] == "Exception: MyException"
     assert context.cwd == str(place)
     assert context.stderr == str(place / "0.stderr")
     assert (place / "0.stderr").read_text() == context.error

@@ -138,7 +138,22 @@ def test_crash_limits(given, limit):
 
 @pytest.mark.parametrize(
     ("given", "retry"),
-    [(None, None), (0, None), (3, Retry(3)), (Retry(2, False, (75,)), Retry(2, False, (75,)))],
+    [
+        (None, None),
+        (0, None),
+        ({"times": 0}, None),
+        (3, Retry(3)),
+        ({"times": 3}, Retry(3)),
+        ({"times": 3, "on": "any"}, Retry(3)),
+        ({"times": 1, "on": 75}, Retry(1, False, (75,))),
+        (
+            {"times": 2, "on": [75, "SIGKILL", "TERM", "timeout"], "backoff": "1s", "factor": 3},
+            Retry(2, False, (75,), (9, 15), True, 1.0, 3.0),
+        ),
+        ({"times": 1, "backoff": "2h"}, Retry(1, backoff_s=7200.0, max_backoff_s=7200.0)),
+        ({"times": 1, "max_backoff": 5}, Retry(1, max_backoff_s=5.0)),
+        (Retry(2, False, (75,)), Retry(2, False, (75,))),
+    ],
 )
 def test_retries(given, retry):
     assert submit_of(program(retry=given)).graph.settings[0].retry == retry
