@@ -1,6 +1,10 @@
 """A launcher's way to the worker's streamer: it hands over the reading ends of tasks' pipes.
 
 What the two say to each other is in `actors.streamer.streamer`. Nothing here waits.
+
+The launcher, and not the worker above it, joins the end of a process with the end of its stream: a
+lane goes on only when both have come, so that one task's output is written before the next one's
+begins, and the worker hears of one end as of any other task.
 """
 
 from __future__ import annotations
