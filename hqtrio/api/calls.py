@@ -154,7 +154,9 @@ class Calls:
                     async with self._open() as client:
                         lost_at, pause_s = math.inf, _PAUSE_FIRST_S
                         await self._serve(client)
-                        return
+                    # Another thread may have added a call since.
+                    self.give_up(RuntimeError("cannot schedule new futures after shutdown"))
+                    return
                 except Unreachable:
                     lost_at = min(lost_at, trio.current_time())
                     if trio.current_time() - lost_at > PATIENCE_S:
@@ -166,10 +168,10 @@ class Calls:
                 await trio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _PAUSE_LAST_S)
         except HqError as error:
-            self._give_up(error)
+            self.give_up(error)
             raise
         except BaseException:
-            self._give_up(RuntimeError("The executor was closed"))
+            self.give_up(RuntimeError("The executor was closed"))
             raise
 
     async def _serve(self, client: Client) -> None:
@@ -354,8 +356,10 @@ class Calls:
         except (RemoteFault, RequestFailed):
             pass  # it stays as it is; users can see and close it
 
-    def _give_up(self, error: BaseException) -> None:
-        """Tell everybody whose call has no outcome."""
+    def give_up(self, error: BaseException) -> None:
+        """Tell everybody whose call has no outcome, and whoever comes later; `run` ends."""
+        if self._failure is not None:
+            return
         self._failure = error
         self._fail_waiting(error)
         calls: list[Call] = []
@@ -367,6 +371,9 @@ class Calls:
         for call in calls:
             if not call.future.done():
                 call.future.set_exception(error)
+        self._sent, self._batch = 0, None
+        self.close()
+        self._tell_ended()
 
     def _fail_waiting(self, error: BaseException) -> None:
         while self._waiting:

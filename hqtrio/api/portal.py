@@ -22,7 +22,7 @@ class Portal:
 
     def __init__(self, name: str) -> None:
         self._ready = threading.Event()
-        self._failure: BaseException | None = None
+        self._running: set[Future[Any]] = set()
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -42,6 +42,8 @@ class Portal:
     ) -> tuple[Future[T], Callable[[], None]]:
         """Begin it: its result to be, and what cancels it."""
         running: Future[T] = Future()
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
         scope = trio.CancelScope()
 
         async def carry_out() -> None:
@@ -52,9 +54,15 @@ class Portal:
                 running.set_exception(error)
             finally:
                 if not running.done():
-                    running.set_exception(RuntimeError(f"{self._thread.name} was closed"))
+                    running.set_exception(self._closed())
 
-        self.soon(lambda: self.nursery.start_soon(carry_out))
+        def begin() -> None:
+            try:
+                self.nursery.start_soon(carry_out)
+            except RuntimeError:  # the loop ends just now
+                running.set_exception(self._closed())
+
+        self.soon(begin)
         return running, lambda: self.soon(scope.cancel)
 
     def soon(self, function: Callable[[], Any]) -> None:
@@ -64,7 +72,10 @@ class Portal:
         try:
             self._token.run_sync_soon(function)
         except trio.RunFinishedError:
-            raise RuntimeError(f"{self._thread.name} is closed") from None
+            raise self._closed() from None
+
+    def _closed(self) -> RuntimeError:
+        return RuntimeError(f"{self._thread.name} is closed")
 
     def close(self) -> None:
         """Nothing runs any more; the thread is gone."""
@@ -82,7 +93,12 @@ class Portal:
             pass
 
     def _run(self) -> None:
-        trio.run(self._main)
+        try:
+            trio.run(self._main)
+        finally:
+            # What was to begin when the loop ended, nobody else will end.
+            for running in list(self._running):
+                running.set_exception(self._closed())
 
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()

@@ -28,7 +28,7 @@ from hqtrio.api.portal import Portal
 from hqtrio.api.task import Common, read_common
 from hqtrio.api.validation import ValidationException
 from hqtrio.client import open_client
-from hqtrio.local.cluster import open_local
+from hqtrio.local.cluster import LocalWorkerFailed, RunCluster, open_local
 from hqtrio.model.task import Stdio, TaskBody
 from hqtrio.net.directory import default_directory
 
@@ -65,27 +65,37 @@ class _Shared:
 
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         try:
-            async with self._server() as server_dir:
+            async with self._server() as (server_dir, cluster), trio.open_nursery() as nursery:
                 async with open_client(server_dir):
                     pass  # whatever is wrong is wrong now
                 opening = partial(open_client, server_dir)
                 self.calls = Calls(self._name, opening, lambda: self.portal.soon(self.calls.work))
                 task_status.started()
+                if cluster is not None:
+                    nursery.start_soon(self._watch, cluster)
                 try:
                     await self.calls.run()
                 except Exception:
                     pass  # every future knows
+                nursery.cancel_scope.cancel()
         finally:
             self._ended.set()
 
+    async def _watch(self, cluster: RunCluster) -> None:
+        """Without a worker no call would ever end."""
+        try:
+            await cluster.wait_worker_failed()
+        except LocalWorkerFailed as failed:
+            self.calls.give_up(failed)
+
     @asynccontextmanager
-    async def _server(self) -> AsyncIterator[Path]:
+    async def _server(self) -> AsyncIterator[tuple[Path, RunCluster | None]]:
         if self._server_dir is not None:
-            yield self._server_dir
+            yield self._server_dir, None
             return
         args = () if self._cores is None else ("--cpus", str(self._cores))
         async with open_local(args) as cluster:
-            yield cluster.server_dir
+            yield cluster.server_dir, cluster
 
     async def wait_ended(self) -> None:
         await self._ended.wait()

@@ -341,6 +341,22 @@ def test_results_outlive_a_server(cluster: Cluster, death: int) -> None:
     assert gone == list(range(20))
 
 
+def test_a_worker_of_ones_own_that_dies_is_told_to_every_call(tmp_path: Path) -> None:
+    with Executor(cores=1, cwd=tmp_path) as executor:
+        worker = executor.submit(_worker_pid).result(TIMEOUT_S)
+        future = executor.submit(time.sleep, 1000)
+        wait_until(future.running)
+        os.kill(worker, signal.SIGKILL)
+        assert isinstance(future.exception(TIMEOUT_S), HqError)
+        assert isinstance(executor.submit(double, 1).exception(TIMEOUT_S), HqError)
+
+
+def _worker_pid() -> int:
+    """The worker started the launcher, which started this interpreter."""
+    launcher = Path(f"/proc/{os.getppid()}/stat").read_text()
+    return int(launcher.rpartition(")")[2].split()[1])
+
+
 def test_another_servers_jobs_are_not_taken_for_ones_own(cluster: Cluster) -> None:
     """Without a journal the next server counts from one again."""
     server = cluster.start_server("--journal", "none")
