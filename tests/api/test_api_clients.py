@@ -263,6 +263,31 @@ def test_two_clients_add_to_one_job(client, shared, place):
     assert client.wait_for_jobs([opened])
 
 
+def test_a_task_adds_tasks_to_its_own_job(client, shared, place):
+    def spread(server_dir, depth):
+        import os
+
+        from hqtrio import Client, Job
+
+        with Client(server_dir) as client:
+            job = Job()
+            for _ in range(2):
+                if depth:
+                    job.function(spread, args=(server_dir, depth - 1), stdout=None, stderr=None)
+                else:
+                    job.program(["true"], stdout=None, stderr=None)
+            client.submit(job, to=int(os.environ["HQ_JOB_ID"]))
+
+    job = Job(open=True)
+    job.function(spread, args=(str(shared.server_dir), 2), stdout=None, stderr=None)
+    opened = client.submit(job)
+    # A task that adds some ends after they are there: the job is never without tasks before.
+    assert client.wait_for_jobs([opened])
+    client.close_job(opened)
+
+    assert shared.counts(opened.id) == {"finished": 1 + 2 + 4 + 8}
+
+
 def test_joining_a_job_that_does_not_exist(client, place):
     job = Job()
     job.program(["true"])

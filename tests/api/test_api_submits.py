@@ -160,13 +160,13 @@ def test_retries(given, retry):
 
 
 def test_what_tasks_of_a_job_inherit():
-    job = Job(default_workdir="/work/dir", default_env={"A": "job", "B": "job"})
+    job = Job(default_workdir="/data/dir", default_env={"A": "job", "B": "job"})
     job.program(["true"], env={"A": "task"}, cwd="relative")
     job.program(["true"])
     one, other = submit_of(job).graph.bodies
 
     assert dict(one.env) == {b"A": b"task", b"B": b"job"}
-    assert (one.cwd, other.cwd) == ("relative", "/work/dir")
+    assert (one.cwd, other.cwd) == ("relative", "/data/dir")
 
 
 def test_equal_tasks_share_a_body():
