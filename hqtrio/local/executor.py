@@ -65,19 +65,20 @@ class _Shared:
 
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         try:
-            async with self._server() as (server_dir, cluster), trio.open_nursery() as nursery:
+            async with self._server() as (server_dir, cluster):
                 async with open_client(server_dir):
                     pass  # whatever is wrong is wrong now
                 opening = partial(open_client, server_dir)
                 self.calls = Calls(self._name, opening, lambda: self.portal.soon(self.calls.work))
                 task_status.started()
-                if cluster is not None:
-                    nursery.start_soon(self._watch, cluster)
-                try:
-                    await self.calls.run()
-                except Exception:
-                    pass  # every future knows
-                nursery.cancel_scope.cancel()
+                async with trio.open_nursery() as nursery:
+                    if cluster is not None:
+                        nursery.start_soon(self._watch, cluster)
+                    try:
+                        await self.calls.run()
+                    except Exception:
+                        pass  # every future knows
+                    nursery.cancel_scope.cancel()
         finally:
             self._ended.set()
 
