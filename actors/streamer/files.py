@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Frames wait in memory until there are so many bytes of them, or until the oldest has waited so
 # long: what tasks print in small pieces costs one write for many of them.
 BUFFER_BYTES = 8192
+_MORE_BYTES = 1 << 17  # ... if more follows at once
 FLUSH_AFTER_S = 1.0
 IDLE_S = 5.0  # a file that no task streams to is closed after this
 _NAME_LETTERS = string.ascii_letters + string.digits
@@ -103,20 +104,29 @@ class StreamFile:
         self.buffered += len(header)
 
     def add(
-        self, kind: int, channel: int, instance: int, task: int, data: bytes | memoryview = b""
+        self,
+        kind: int,
+        channel: int,
+        instance: int,
+        task: int,
+        data: bytes | memoryview = b"",
+        *,
+        more: bool = False,
     ) -> None:
-        """Put a frame behind the others. Written now if it is large, so `data` may change then.
+        """Put a frame behind the others. Written now if it is large, so `data` may change then; a
+        larger one may wait if `more` follows at once.
 
         StreamFailed if it had to be written and could not.
         """
         head = encode_head(kind, channel, instance, task, time.time_ns() // 1_000_000, data)
+        most = _MORE_BYTES if more else BUFFER_BYTES
         self._pieces.append(head)
         self.buffered += len(head)
         if kind == DATA:
-            small = len(data) < BUFFER_BYTES
+            small = len(data) < most
             self._pieces.append(bytes(data) if small else data)
             self.buffered += len(data)
-        if self.buffered >= BUFFER_BYTES or len(self._pieces) >= _PIECES_MAX:
+        if self.buffered >= most or len(self._pieces) >= _PIECES_MAX:
             self.flush()
         elif self.flush_at == float("inf"):
             self.flush_at = time.monotonic() + FLUSH_AFTER_S

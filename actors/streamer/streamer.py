@@ -78,9 +78,9 @@ class Streamer:
         while self._ends_at == float("inf") or (
             self._launchers and time.monotonic() < self._ends_at
         ):
-            for fd, _ in self._wait():
+            for fd, events in self._wait():
                 if fd in self._pipes:
-                    self._read(fd)
+                    self._read(fd, ends=bool(events & select.POLLHUP))
                 elif fd in self._launchers:
                     self._hear(self._launchers[fd])
                 elif fd == self._listener.fileno():
@@ -162,7 +162,6 @@ class Streamer:
         file.idle_at = float("inf")
         self._awake[file] = None
         for channel, fd in zip(channels, fds, strict=True):
-            os.set_blocking(fd, False)
             execution.open[channel] = fd
             self._pipes[fd] = execution, channel
             self._poller.register(fd, _IN)
@@ -177,6 +176,7 @@ class Streamer:
         for execution in list(launcher.executions.values()):
             for channel, fd in list(execution.open.items()):
                 if channel in execution.open:  # a failure to write closes the others as well
+                    os.set_blocking(fd, False)
                     self._read(fd)
                 if channel in execution.open:
                     self._forget_pipe(execution, channel)
@@ -202,19 +202,25 @@ class Streamer:
 
     # --- executions
 
-    def _read(self, fd: int) -> None:
+    def _read(self, fd: int, *, ends: bool = False) -> None:
+        """There is something in the pipe, or nothing will ever be; `ends`: nobody writes to it any
+        more, so that its end follows what is in it, and both are written at once."""
         execution, channel = self._pipes[fd]
-        try:
-            size = os.readv(fd, [self._buffer])
-        except BlockingIOError:
-            return
         file = execution.file
         try:
-            if size:
-                file.add(DATA, channel, execution.instance, execution.task, self._buffer[:size])
-                if size == _PIPE_BYTES:
-                    _widen(fd)
-                return
+            while True:
+                try:
+                    size = os.readv(fd, [self._buffer])
+                except BlockingIOError:
+                    return
+                if not size:
+                    break
+                data = self._buffer[:size]
+                file.add(DATA, channel, execution.instance, execution.task, data, more=ends)
+                if not ends:
+                    if size == _PIPE_BYTES:
+                        _widen(fd)
+                    return
             self._forget_pipe(execution, channel)
             file.add(END, channel, execution.instance, execution.task)
             if not execution.open:
