@@ -347,7 +347,6 @@ class Calls:
 
     async def _close_job(self, client: Client, run: _Run) -> None:
         """Its tasks have all ended and their results are here: nobody needs the job any more."""
-        self._runs.pop(run.id, None)
         chosen = Selector(Which.GIVEN, ((run.id, 1, 1),))
         try:
             await client.ask(CloseJobs(chosen), Verdicts)
@@ -355,6 +354,7 @@ class Calls:
                 await client.ask(ForgetJobs(chosen, _ENDED), Forgotten)
         except (RemoteFault, RequestFailed):
             pass  # it stays as it is; users can see and close it
+        self._runs.pop(run.id, None)  # not if this was cancelled: then it is done at the end
 
     def give_up(self, error: BaseException) -> None:
         """Tell everybody whose call has no outcome, and whoever comes later; `run` ends."""
