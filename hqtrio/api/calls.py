@@ -203,13 +203,14 @@ class Calls:
             else:
                 await self._woken.wait()
                 self._woken = trio.Event()
-        while self._sent:
+        while self._sent or any(run.is_full for run in self._runs.values()):
             await self._ended.wait()
             self._ended = trio.Event()
-        nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True), trio.move_on_after(_PAUSE_LAST_S):
+        with trio.move_on_after(_PAUSE_LAST_S):
             for run in list(self._runs.values()):
                 await self._close_job(client, run)
+        # Only now, as this may cut a frame in two, and the connection with it.
+        nursery.cancel_scope.cancel()
 
     def _next_batch(self) -> _Batch | None:
         calls: list[Call] = []
@@ -354,7 +355,8 @@ class Calls:
                 await client.ask(ForgetJobs(chosen, _ENDED), Forgotten)
         except (RemoteFault, RequestFailed):
             pass  # it stays as it is; users can see and close it
-        self._runs.pop(run.id, None)  # not if this was cancelled: then it is done at the end
+        self._runs.pop(run.id, None)
+        self._tell_ended()
 
     def give_up(self, error: BaseException) -> None:
         """Tell everybody whose call has no outcome, and whoever comes later; `run` ends."""
@@ -366,6 +368,7 @@ class Calls:
         for run in self._runs.values():
             calls += run.sent.values()
             run.sent = {}
+        self._runs.clear()
         if self._batch is not None:
             calls += self._batch.calls.values()
         for call in calls:
