@@ -9,6 +9,8 @@ import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from logging import getLogger
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -38,6 +40,7 @@ from hqtrio.messages.client import (
     ServerInfo,
     StopServer,
     TaskEnds,
+    TaskNotice,
     VerdictKind,
     Verdicts,
     Which,
@@ -49,6 +52,8 @@ from hqtrio.net.directory import default_directory
 from hqtrio.units import MAX_U32
 
 __all__ = ["Client"]
+
+log = getLogger(__name__)
 
 RESULTS: Final = ".hqtrio-results"
 _ENDED: Final = (JobState.FINISHED, JobState.FAILED, JobState.CANCELLED, JobState.ABORTED)
@@ -74,6 +79,9 @@ class Client:
     a task lies in `results_dir` (by default `.hqtrio-results` in the current directory, which
     workers have to see).
 
+    With `on_notify` the function is called with job, task and text of whatever tasks of jobs that
+    were submitted or waited for here say by `$HQ task notify`, in a thread of this client's own.
+
     Methods may be called by several threads, and by none that runs an event loop: there use
     `hqtrio.client.open_client` (trio) or `hqtrio.Executor`.
     """
@@ -84,7 +92,10 @@ class Client:
         python_env: PythonEnv | None = None,
         *,
         results_dir: str | os.PathLike[str] | None = None,
+        on_notify: Callable[[int, int, str], object] | None = None,
     ) -> None:
+        if on_notify is not None and not callable(on_notify):
+            raise ValidationException(f"on_notify has to be a function, not {shown(on_notify)}")
         if not isinstance(python_env, PythonEnv | None):
             raise ValidationException(f"python_env has to be a PythonEnv, not {shown(python_env)}")
         if server_dir is not None:
@@ -99,6 +110,7 @@ class Client:
         self._written: Written | None = Written()  # None: the user has been warned
         self._connection: AsyncClient | None = None
         self._history = b""
+        self._on_notify = on_notify
         self._portal = Portal("hqtrio client")
         # Scripts written for HyperQueue drop their clients without a word.
         weakref.finalize(self, self._portal.end)
@@ -315,6 +327,8 @@ class Client:
     async def _connected(self) -> AsyncClient:
         if self._connection is None or self._connection.is_lost:
             self._connection = await self._portal.nursery.start(_hold, self.server_dir)
+            if self._on_notify is not None:
+                self._connection.listener = partial(_tell, self._on_notify)
             details = await self._connection.ask(ServerInfo(), ServerDetails)
             if details.history != self._history:
                 # Another server: its numbers mean other jobs.
@@ -332,6 +346,13 @@ class Client:
                 "(default_workdir), or outputs with %{JOB_ID} in their path",
                 stacklevel=3,
             )
+
+
+def _tell(on_notify: Callable[[int, int, str], object], notice: TaskNotice) -> None:
+    try:
+        on_notify(notice.job, notice.number, notice.text.decode(errors="replace"))
+    except Exception:
+        log.exception("on_notify has failed")
 
 
 async def _hold(server_dir: Path, task_status: trio.TaskStatus[AsyncClient]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -141,6 +141,14 @@ class Job:
         )
         self.tasks.append(task)
         return task
+
+    def programs(
+        self, args: str | Sequence[str], entries: Iterable[str], **options: Any
+    ) -> list[ProgramTask]:
+        """Add a task for each entry, which it finds in the variable HQ_ENTRY; options are those of
+        `program`."""
+        env = read_environment("env", options.pop("env", None))
+        return [self.program(args, env={**env, "HQ_ENTRY": text}, **options) for text in entries]
 
     def function(
         self,

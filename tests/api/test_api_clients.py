@@ -57,6 +57,36 @@ def test_time_limit_and_retry_of_a_function(client, place):
     assert (place / "runs").read_text() == "xx"
 
 
+def test_entries_make_a_task_each(client, place):
+    job = Job()
+    tasks = job.programs(
+        [*SHELL, "echo $HQ_ENTRY $MORE > $HQ_TASK_ID"], ["a b", "c"], env={"MORE": "x"}
+    )
+    assert client.wait_for_jobs(client.submit(job))
+    assert [task.task_id for task in tasks] == [0, 1]
+    assert ((place / "0").read_text(), (place / "1").read_text()) == ("a b x\n", "c x\n")
+
+
+def test_tasks_tell_whoever_listens(client, place):
+    heard, all_heard = [], threading.Event()
+
+    def hear(*said):
+        heard.append(said)
+        if len(heard) == 1:
+            raise ValueError("the others are heard all the same")
+        all_heard.set()
+
+    with Client(client.server_dir, on_notify=hear) as listening:
+        job = Job()
+        job.program([*SHELL, '$HQ task notify "half way"; $HQ task notify done'])
+        submitted = listening.submit(job)
+        assert listening.wait_for_jobs(submitted)
+        assert all_heard.wait(60)
+    assert heard == [(submitted.id, 0, "half way"), (submitted.id, 0, "done")]
+    with pytest.raises(ValidationException, match="on_notify"):
+        Client(client.server_dir, on_notify="me")
+
+
 def test_a_pinned_task_has_its_cpus(client, place):
     def look():
         import os
