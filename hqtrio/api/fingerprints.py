@@ -32,7 +32,7 @@ def fingerprint(function: Callable[..., Any]) -> object:
 
 
 def _parts(value: Any, depth: int) -> Iterator[object]:
-    if isinstance(value, types.ModuleType | types.BuiltinFunctionType):
+    if _is_named(value):
         yield value
     elif type(value) in _CONSTANTS:
         yield type(value), repr(value)  # 1, 1.0 and True are equal, 0.0 and -0.0 as well
@@ -72,6 +72,14 @@ def _function_parts(function: types.FunctionType, depth: int) -> Iterator[object
         yield name
         if name in scope and scope[name] is not function:
             yield from _parts(scope[name], depth + 1)
+
+
+def _is_named(value: Any) -> bool:
+    """A module, or a built-in function of one; `known.get` is built in as well, and changes with
+    what it is bound to."""
+    if isinstance(value, types.BuiltinFunctionType):
+        value = value.__self__
+    return isinstance(value, types.ModuleType) and sys.modules.get(value.__name__) is value
 
 
 def _is_imported(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import time
 import weakref
 from collections import deque
@@ -269,7 +270,9 @@ class Executor(StandardExecutor):
         """How the function is called; remembered as long as it surely is the same."""
         if not callable(fn):
             raise TypeError(f"{fn!r} cannot be called")
-        key = fingerprint(fn)
+        mark = fingerprint(fn)
+        # Where its imports are found travels along.
+        key = None if mark is None else (mark, tuple(sys.path))
         recipe = None if key is None else self._recipes.get(key)
         if recipe is None:
             recipe = self._recipe(pickled(fn))

@@ -44,6 +44,9 @@ def test_what_cannot_change_unseen_is_known_again(code: str) -> None:
 
 
 CHANGEABLE = [
+    "f = {}.get",
+    "get = [1].count\ndef f(x): return get(x)",
+    "import types\ndynamic = types.ModuleType('dynamic')\ndef f(x): return dynamic",
     "K = [1]\ndef f(x): return K",
     "def f(x, known={}): return known",
     "def outer(k):\n    def f(x): return x + k[0]\n    return f\nf = outer([3])",
