@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 TOLD_BYTES = 2048  # of a result; larger ones go to files
 _ERROR_BYTES = 2000  # of a traceback; the middle of a longer one is left out
 _HEAD_BYTES = 300
+_NAME_MAX = 200
 # Status, CPU s, peak KiB (0: unknown), whether to go on, bytes of the error and of the result.
 _ANSWER = "<idIIII"
 _CODE = b"CodeType"  # is in the pickled form of whatever holds a function by value
@@ -146,6 +147,7 @@ def _told_value(value: Any, directory: str) -> bytes:
 def _told_error(error: BaseException, text: str, directory: str) -> bytes:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else _full_name(kind)
+    name = name[:_NAME_MAX]  # or nothing that follows could make it fit
     try:
         pickled = _pickled(error)
         pickle.loads(pickled)

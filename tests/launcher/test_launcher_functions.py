@@ -170,6 +170,16 @@ async def test_a_long_traceback_keeps_its_end(node: Node, calls: int) -> None:
 
 
 @BOTH
+async def test_an_exception_with_an_endless_name_is_told(node: Node, calls: int) -> None:
+    def fails() -> None:
+        raise type("X" * 3000, (Exception,), {})("hi")
+
+    node.run(function(node, fails, calls=calls), 1)
+    name, _, _ = await error_of(node, 1)
+    assert name.endswith("XXX")
+
+
+@BOTH
 async def test_what_nobody_wants_is_not_told(node: Node, calls: int) -> None:
     node.run(function(node, lambda: bytes(1_000_000), calls=calls, results=None), 1)
     assert await value_of(node, 1) is None
