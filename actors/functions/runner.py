@@ -23,8 +23,11 @@ What is told of a result: nothing for None, else a letter and what it stands for
 
 Over the socket: a call is a length (4 bytes), with three descriptors (stdin, stdout, stderr) beside
 them, and a fourth if the call itself lies in a file; then as many bytes: the working directory and
-the environment's changes, as fields with 4 bytes of length each. An answer is a header (_ANSWER)
-and the texts that it announces.
+the environment's changes, as fields with 4 bytes of length each, behind 8 bytes that name the call.
+An answer is a header (_ANSWER) that names the call and the texts that it announces.
+
+A fresh interpreter leaves the file hq-result in the task's directory, empty for None: one that ends
+without it, even with status 0, has not carried out its call.
 """
 
 from __future__ import annotations
@@ -42,8 +45,11 @@ TOLD_BYTES = 2048  # of a result; larger ones go to files
 _ERROR_BYTES = 2000  # of a traceback; the middle of a longer one is left out
 _HEAD_BYTES = 300
 _NAME_MAX = 200
-# Status, CPU s, peak KiB (0: unknown), whether to go on, bytes of the error and of the result.
-_ANSWER = "<idIIII"
+# Call, status, CPU s, peak KiB (0: unknown), whether to go on, bytes of error and of result.
+_ANSWER = "<8sidIIII"
+_NAME_BYTES = 8  # of a call
+_HIGH_FD = 200  # functions that close what they have opened begin at 3
+_FDS_MORE = 16  # left open by calls; more than that, and later ones may find no room
 _CODE = b"CodeType"  # is in the pickled form of whatever holds a function by value
 _END_S = 5  # what runs at the end of an interpreter may take so long
 
@@ -62,11 +68,10 @@ def main() -> None:
         return
     sys.argv[0] = "-c"
     _set_up_logging()
+    directory = os.environ["HQ_TASK_DIR"]
     status, result = run(_read_all(0))
-    directory = os.environ.get("HQ_TASK_DIR")
-    if result and directory:
-        with open(os.path.join(directory, "hq-result"), "wb") as file:
-            file.write(result)
+    with open(os.path.join(directory, "hq-result"), "wb") as file:
+        file.write(result)
     sys.exit(status)
 
 
@@ -77,6 +82,7 @@ def run(payload: bytes) -> tuple[int, bytes]:
     """
     wanted = False
     call = {}  # type: dict[str, Any]
+    names = [os.environ.get(name, "") for name in ("HQ_JOB_ID", "HQ_TASK_ID", "HQ_INSTANCE_ID")]
     try:
         call = pickle.loads(payload)
         wanted = call["results"] is not None
@@ -85,11 +91,11 @@ def run(payload: bytes) -> tuple[int, bytes]:
                 sys.path.append(place)
         function, args, kwargs = _unpickled(call)
         value = function(*args, **kwargs)
-        return 0, _told_value(value, call["results"]) if wanted else b""
+        return 0, _told_value(value, call["results"], "-".join(names)) if wanted else b""
     except BaseException as error:
         text = _traceback_of(error)
         _say(text)
-        return 1, _told_error(error, text, call["results"]) if wanted else b""
+        return 1, _told_error(error, text) if wanted else b""
 
 
 def _unpickled(call: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -135,16 +141,16 @@ def _part(call: dict[str, Any], name: str) -> bytes:
 # --- results
 
 
-def _told_value(value: Any, directory: str) -> bytes:
+def _told_value(value: Any, directory: str, name: str) -> bytes:
     if value is None:
         return b""
     data = _pickled(value)
     if len(data) < TOLD_BYTES:
         return b"V" + data
-    return b"F" + os.fsencode(_written(data, directory))
+    return b"F" + os.fsencode(_written(data, directory, name))
 
 
-def _told_error(error: BaseException, text: str, directory: str) -> bytes:
+def _told_error(error: BaseException, text: str) -> bytes:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else _full_name(kind)
     name = name[:_NAME_MAX]  # or nothing that follows could make it fit
@@ -180,19 +186,23 @@ def _pickled(value: Any) -> bytes:
         return bytes(cloudpickle.dumps(value, 4))
 
 
-def _written(data: bytes, directory: str) -> str:
+def _written(data: bytes, directory: str, name: str) -> str:
     if not directory:
         raise ValueError(
             f"The result takes {len(data)} bytes (at most {TOLD_BYTES - 1} without a directory "
             "for results): name one, or write it to a file"
         )
     os.makedirs(directory, exist_ok=True)
-    number = [os.environ[name] for name in ("HQ_JOB_ID", "HQ_TASK_ID", "HQ_INSTANCE_ID")]
-    path = os.path.join(directory, "-".join(number) + ".result")
+    path = os.path.join(directory, name + ".result")
     new = path + ".new"
-    with open(new, "wb") as file:
-        file.write(data)
-    os.replace(new, path)  # whoever finds it finds all of it
+    try:
+        with open(new, "wb") as file:
+            file.write(data)
+        os.replace(new, path)  # whoever finds it finds all of it
+    except OSError:
+        if os.path.exists(new):
+            os.unlink(new)  # a part of it only keeps the disk full
+        raise
     return path
 
 
@@ -262,23 +272,27 @@ class _Server:
     """Serves calls one after another, each as if it were the first."""
 
     def __init__(self, fd: int) -> None:
+        import fcntl
         import signal
         import socket
 
-        os.set_inheritable(fd, False)
-        self._link = socket.socket(fileno=fd)
+        self._link = socket.socket(fileno=fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD))
+        os.close(fd)
         self._signal = signal
         self._recv_fds, self._cloexec = socket.recv_fds, socket.MSG_CMSG_CLOEXEC
         self._pid = os.getpid()
-        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._null = fcntl.fcntl(null, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD)
+        os.close(null)
         self._streams = sys.stdin, sys.stdout, sys.stderr
         self._environment = dict(os.environb)
         self._path, self._argv = list(sys.path), list(sys.argv)
-        self._umask = _umask()
-        self._cpus = _cpus()
-        self._on_term = signal.getsignal(signal.SIGTERM)
         self._cpu_s, self._peak_kib = _usage()[0], 0
+        self._call = b""
+        self._is_flushed = True
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._fds = _count_fds()
+        self._state = _process_state()
 
     def serve(self) -> None:
         while True:
@@ -307,7 +321,10 @@ class _Server:
         if not head:
             return None
         while len(head) < 4:
-            head += self._link.recv(4 - len(head))
+            part = self._link.recv(4 - len(head))
+            if not part:
+                return None
+            head += part
         if len(fds) == 4:
             data = _read_all(fds[3])
         else:
@@ -324,7 +341,8 @@ class _Server:
             os.dup2(fds[number], number)
         for fd in fds:
             os.close(fd)
-        return list(_fields(data))
+        self._call = data[:_NAME_BYTES]
+        return list(_fields(data[_NAME_BYTES:]))
 
     def _carry_out(self, call: list[bytes]) -> tuple[int, bytes, bytes, bool]:
         signal = self._signal
@@ -359,13 +377,14 @@ class _Server:
 
     def _flush(self, status: int) -> int:
         sys.stdin, sys.stdout, sys.stderr = self._streams
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except (OSError, ValueError) as error:
-            if not status:
-                _say(f"What the function printed could not be written: {error}\n")
-                return 1
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError) as error:
+                self._is_flushed = False  # what is left must not get into another call's output
+                if not status:
+                    _say(f"What the function printed could not be written: {error}\n")
+                    status = 1
         return status
 
     def _error_file(self) -> bytes:
@@ -387,12 +406,10 @@ class _Server:
         if directory and os.listdir(directory):
             _empty(directory)
         os.chdir("/")
-        signal = self._signal
         return (
-            _umask() == self._umask
-            and _cpus() == self._cpus
-            and signal.getsignal(signal.SIGTERM) == self._on_term
-            and signal.getitimer(signal.ITIMER_REAL)[0] == 0
+            self._is_flushed
+            and _process_state() == self._state
+            and _count_fds() <= self._fds + _FDS_MORE
             and not any(_closed(stream) for stream in self._streams)
             and _threads() == 1
         )
@@ -404,6 +421,7 @@ class _Server:
         grown = peak_kib > self._peak_kib  # else it was an earlier call's
         head = struct.pack(
             _ANSWER,
+            self._call,
             status,
             cpu_s - self._cpu_s,
             peak_kib if grown else 0,
@@ -414,9 +432,10 @@ class _Server:
         self._cpu_s, self._peak_kib = cpu_s, peak_kib
         try:
             self._link.sendall(head + error + result)
-        except OSError:
+        except OSError as failure:
             # The launcher is gone, or the function has closed what was not its own.
-            os._exit(status or bool(result))
+            _say(f"The interpreter has ended without an answer: {failure}\n")
+            os._exit(1)
 
 
 def _fields(data: bytes) -> Iterator[bytes]:
@@ -437,14 +456,30 @@ def _usage() -> tuple[float, int]:
     return cpu_s, max(own.ru_maxrss, children.ru_maxrss)
 
 
-def _umask() -> int:
+def _process_state() -> tuple[Any, ...]:
+    """What a call must leave as it was, for the next one to be as if it were the first."""
+    import resource
+    import signal
+
     mask = os.umask(0o77)
     os.umask(mask)
-    return mask
+    limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    return (
+        mask,
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None,
+        os.getpriority(os.PRIO_PROCESS, 0),
+        [resource.getrlimit(getattr(resource, name)) for name in limits],
+        [signal.getsignal(number) for number in range(1, 32)],
+        signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        signal.getitimer(signal.ITIMER_REAL)[0] > 0,
+    )
 
 
-def _cpus() -> set[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+def _count_fds() -> int:
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0
 
 
 def _closed(stream: Any) -> bool:

@@ -121,16 +121,17 @@ def read_error_text(path: bytes) -> str:
     return text
 
 
-def read_result(directory: bytes) -> bytes:
-    """What the runner of a function left in the task's directory; empty if that is nothing."""
+def read_result(directory: bytes) -> bytes | None:
+    """What the runner of a function left in the task's directory; None if it left nothing, and so
+    did not come to its end."""
     try:
         fd = os.open(directory + b"/" + _RESULT_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
-        return b""
+        return None
     try:
         return os.read(fd, _RESULT_BYTES)
     except OSError:
-        return b""
+        return None
     finally:
         os.close(fd)
 

@@ -19,6 +19,7 @@ from actors.launcher.files import (
     read_error_text,
     remove_tree,
 )
+from actors.launcher.processes import kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,21 +37,34 @@ RUNNER = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "functions", "runner.py"
 ).encode()
 CHILD_FD = 3  # where an interpreter finds its end of the socket
-_HEAD = struct.Struct("<idIIII")
+_HEAD = struct.Struct("<8sidIIII")
+_NAME_BYTES = 8  # of a call
 _TEXT_MAX = 1 << 14  # of an error or a result; longer ones are no answer of our runner
 _MESSAGE_MAX = 1 << 16  # what a socket surely takes at once; larger calls lie in memory beside it
 _READ_BYTES = 1 << 16
+NO_ANSWER = "The interpreter has ended without an answer: the function did not return"
 _IDLE_S = 10.0
 
 
 class Interpreter:
     """One process, and what it can be used for (`kind`)."""
 
-    __slots__ = ("buffer", "calls", "directory", "goes_on", "idle_since", "kind", "link", "pid")
+    __slots__ = (
+        "buffer",
+        "call",
+        "calls",
+        "directory",
+        "goes_on",
+        "idle_since",
+        "kind",
+        "link",
+        "pid",
+    )
 
     def __init__(self, kind: Kind, directory: bytes, link: socket.socket, pid: int) -> None:
         self.kind, self.directory, self.link, self.pid = kind, directory, link, pid
         self.calls = 0
+        self.call = b""  # the name of the newest
         self.idle_since = 0.0
         self.goes_on = True  # it may serve another call
         self.buffer = bytearray()
@@ -117,7 +131,9 @@ class Interpreters:
         fields = [cwd]
         for pair in changes:
             fields += pair
+        one.call = os.urandom(_NAME_BYTES)  # nobody answers another call by mistake
         data = b"".join(len(field).to_bytes(4, "little") + field for field in fields)
+        data = one.call + data
         fds = list(files)
         if len(data) > _MESSAGE_MAX:
             fds.append(SealedInput(data).open())
@@ -133,7 +149,8 @@ class Interpreters:
             for fd in fds[3:]:
                 os.close(fd)
         if sent < len(message):
-            self.spoil(one.pid)
+            one.goes_on = False
+            self._let_go(one)
             return False
         self._idle.pop(one.pid, None)
         self._busy.add(one.pid)
@@ -190,7 +207,9 @@ class Interpreters:
         self._busy.discard(pid)
         self._let_go(one)
         if ended is None:
-            error = read_error_text(one.directory + b"/" + ERROR_FILE) if status else ""
+            error = read_error_text(one.directory + b"/" + ERROR_FILE)
+            if not status:
+                status, error = 1, error or NO_ANSWER
             # What it has used includes earlier calls.
             ended = status, cpu_s if one.calls == 1 else -1.0, peak_kib, error, b""
         remove_tree(one.directory)
@@ -200,6 +219,13 @@ class Interpreters:
         """Nothing is left on disk; the processes are gone."""
         for one in self._by_pid.values():
             remove_tree(one.directory)
+
+    def _give_up(self, one: Interpreter) -> None:
+        """It talks nonsense: it ends now, and its call with it."""
+        one.goes_on = False
+        one.buffer.clear()
+        self._let_go(one)
+        kill(one.pid)
 
     def _let_go(self, one: Interpreter) -> None:
         """Closed, its socket tells it to end; it is reaped as any child."""
@@ -228,13 +254,16 @@ class Interpreters:
             buffer += data
         if len(buffer) < _HEAD.size:
             return None
-        status, cpu_s, peak_kib, goes_on, errors, results = _HEAD.unpack_from(buffer)
-        if max(errors, results) > _TEXT_MAX:
-            one.goes_on = False
-            self._let_go(one)
-            buffer.clear()
-            return None
+        call, status, cpu_s, peak_kib, goes_on, errors, results = _HEAD.unpack_from(buffer)
         end = _HEAD.size + errors + results
+        if (
+            one.pid not in self._busy
+            or call != one.call
+            or max(errors, results) > _TEXT_MAX
+            or len(buffer) > end
+        ):
+            self._give_up(one)  # the function has found our socket, and speaks for us
+            return None
         if len(buffer) < end:
             return None
         error = bytes(buffer[_HEAD.size : _HEAD.size + errors]).decode("utf-8", "replace")

@@ -15,7 +15,7 @@ from actors.launcher import frames
 from actors.launcher.bodies import Body
 from actors.launcher.files import ERROR_FILE, read_error_text, read_result, remove_tree
 from actors.launcher.frames import Frames, frame
-from actors.launcher.interpreters import Interpreters
+from actors.launcher.interpreters import NO_ANSWER, Interpreters
 from actors.launcher.lanes import Lane
 from actors.launcher.processes import (
     Hunt,
@@ -337,10 +337,7 @@ class Launcher:
         if heard is None:
             return
         pid, ended = heard
-        run = self._running.pop(pid, None)
-        if run is None:  # the function has found our socket, and speaks for us
-            self._interpreters.spoil(pid)
-            return
+        run = self._running.pop(pid)
         self._interpreters.rest(pid, run.started.function_calls, time.monotonic())
         self._end(run, *ended)
 
@@ -355,7 +352,10 @@ class Launcher:
             if status:
                 error = read_error_text(started.task_dir + b"/" + ERROR_FILE)
             if started.function_calls:
-                result = read_result(started.task_dir)
+                told = read_result(started.task_dir)
+                result = told or b""
+                if told is None and not status:
+                    status, error = 1, error or NO_ANSWER
             remove_tree(started.task_dir)
         run.ending = now, status, cpu_s, peak_kib, error, result
         if not run.stream:

@@ -137,7 +137,7 @@ def kill_descendants(patience_s: float = 5.0) -> bool:
     while time.monotonic() < give_up_at:
         for process in processes():
             if process.parent == me:
-                _kill(process.pid)
+                kill(process.pid)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -196,7 +196,7 @@ class Hunt:
             victims.extend(below.get(process.pid, ()))  # the loop goes on to these
         for process in victims:
             if process.parent == me:
-                _kill(process.pid)
+                kill(process.pid)
         alive = any(not process.is_zombie for process in victims)
         self._quiet_rounds = 0 if alive else self._quiet_rounds + 1
         return self._quiet_rounds < 2
@@ -222,7 +222,8 @@ def _read(path: str, size: int) -> bytes:
         os.close(fd)
 
 
-def _kill(pid: int) -> None:
+def kill(pid: int) -> None:
+    """SIGKILL for a child of ours, if it is one still."""
     try:
         os.kill(pid, SIGKILL)
     except OSError:

@@ -20,6 +20,7 @@ from actors.launcher.files import (
     write_new,
 )
 from actors.launcher.interpreters import CHILD_FD
+from actors.launcher.processes import kill
 from actors.launcher.programs import SHELL, Programs, cannot_execute, describe, text
 
 TYPE_CHECKING = False
@@ -206,7 +207,8 @@ class Starter:
         finally:
             env.pop(b"HQ_TASK_DIR", None)  # the next one has another
             env.pop(b"HQ_ERROR_FILENAME", None)
-        interpreters.call(one, cwd, changes, files)  # if it is dead by now, so is the call
+        if not interpreters.call(one, cwd, changes, files):
+            kill(one.pid)  # it has died, or will never hear of the call: the call ends with it
         return one.pid
 
     def _open_stream(self, stream: Stream, task: int, instance: int) -> tuple[int, dict[int, int]]:

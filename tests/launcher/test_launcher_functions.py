@@ -223,8 +223,7 @@ async def test_one_that_is_no_python_fails_with_its_own_words(node: Node, calls:
     stdin = pack_call(pid, (), {}, results=None)
     node.run(node.body("cat", stdin=stdin, task_dir=True, calls=calls), 1)
     end = await node.end_of(1)
-    if calls == WARM:
-        assert end.status == 1 and "cat" in node.read("1.err")
+    assert end.status == 1 and ("cat" in node.read("1.err") or calls == FRESH)
 
 
 @BOTH
@@ -350,24 +349,103 @@ async def test_what_cannot_be_undone_ends_the_interpreter(node: Node) -> None:
         os.umask(0o77)
         return os.getpid()
 
-    def close() -> int:
-        os.closerange(3, 100)
-        return os.getpid()
-
     def handler() -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return os.getpid()
 
-    for number, call in enumerate((thread, mask, handler)):
+    def children_are_nobodys() -> int:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        return os.getpid()
+
+    def limit() -> int:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
+        return os.getpid()
+
+    def nice() -> int:
+        os.nice(3)
+        return os.getpid()
+
+    def leak() -> int:
+        for _ in range(50):
+            os.dup(2)
+        return os.getpid()
+
+    for number, call in enumerate((thread, mask, handler, children_are_nobodys, limit, nice, leak)):
         node.run(function(node, call), 2 * number + 1)
         node.run(function(node, pid), 2 * number + 2)
         assert await value_of(node, 2 * number + 1) != await value_of(node, 2 * number + 2)
-    node.run(function(node, close), 100)  # its answer has no way any more
-    node.run(function(node, close, results=None), 101)
-    node.run(function(node, pid), 102)
-    assert (await node.end_of(100)).status == 1
-    assert (await node.end_of(101)).status == 0
-    assert await value_of(node, 102)
+
+
+async def test_closing_what_is_not_its_own_costs_a_function_its_answer_only(node: Node) -> None:
+    def close(end: int) -> str:
+        os.closerange(3, end)
+        return "closed"
+
+    node.run(function(node, close, 100), 1)  # as daemons do
+    node.run(function(node, close, 1000), 2)
+    node.run(function(node, pid), 3)
+    assert await value_of(node, 1) == "closed"
+    end = await node.end_of(2)
+    assert end.status == 1 and "without an answer" in end.error
+    assert await value_of(node, 3)
+
+
+@BOTH
+@pytest.mark.parametrize("results", ["", None])
+async def test_who_leaves_without_an_answer_has_not_finished(
+    node: Node, calls: int, results: str | None
+) -> None:
+    """As a program in another language may do, whose end is that of the interpreter."""
+    node.run(function(node, leave, 0, calls=calls, results=results), 1)
+    end = await node.end_of(1)
+    assert end.status == 1 and "without an answer" in end.error
+
+
+async def test_what_could_not_be_printed_is_not_printed_by_the_next_call(node: Node) -> None:
+    def say(text: str) -> None:
+        sys.stdout.write(text)
+
+    node.run(function(node, say, "secret", stdout=Output(("/dev/full",))), 1)
+    node.run(function(node, say, "mine"), 2)
+    assert (await node.end_of(1)).status == 1
+    assert await node.output_of(2) == "mine"
+
+
+async def test_an_answer_belongs_to_one_call(node: Node) -> None:
+    """A function that finds the socket and forges one ends its interpreter, and nobody is told
+    another call's result."""
+
+    def forge(fd: int) -> str:
+        import struct
+
+        os.write(fd, struct.pack("<8sidIIII", bytes(8), 0, 0.0, 0, 1, 0, 2) + b"V!")
+        return "true"
+
+    for number, fd in ((1, 200), (2, 200)):
+        node.run(function(node, forge, fd), number)
+        node.run(function(node, str, number), number + 10)
+    for number in (1, 2):
+        assert (await node.end_of(number)).status == -signal.SIGKILL
+        assert await value_of(node, number + 10) == str(number)
+
+
+async def test_a_result_that_does_not_fit_leaves_nothing_behind(node: Node) -> None:
+    def limited() -> bytes:
+        import resource
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        os.environ.clear()
+        return bytes(100_000)
+
+    place = node.place / "results"
+    node.run(function(node, limited, results=str(place)), 1)
+    name, _, _ = await error_of(node, 1)
+    assert name == "OSError"
+    assert list(place.iterdir()) == []
 
 
 async def test_a_forked_child_that_comes_back_does_not_answer(node: Node) -> None:
