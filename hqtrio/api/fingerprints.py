@@ -12,6 +12,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import cloudpickle
+
 __all__ = ["fingerprint"]
 
 _CONSTANTS: Final = (int, float, complex, str, bytes, bool, type(None), types.EllipsisType)
@@ -79,7 +81,11 @@ def _is_named(value: Any) -> bool:
     what it is bound to."""
     if isinstance(value, types.BuiltinFunctionType):
         value = value.__self__
-    return isinstance(value, types.ModuleType) and sys.modules.get(value.__name__) is value
+    return (
+        isinstance(value, types.ModuleType)
+        and sys.modules.get(value.__name__) is value
+        and not _is_by_value(value.__name__)
+    )
 
 
 def _is_imported(value: Any) -> bool:
@@ -87,7 +93,14 @@ def _is_imported(value: Any) -> bool:
     if not isinstance(value, types.FunctionType | type) or value.__module__ == "__main__":
         return False
     module = sys.modules.get(value.__module__)
-    return getattr(module, value.__qualname__, None) is value
+    is_there = getattr(module, value.__qualname__, None) is value
+    return is_there and not _is_by_value(value.__module__)
+
+
+def _is_by_value(module: str) -> bool:
+    """Whether the user wants what is in the module to be pickled as if the script defined it."""
+    chosen = cloudpickle.list_registry_pickle_by_value()
+    return any(module == name or module.startswith(f"{name}.") for name in chosen)
 
 
 def _names(code: types.CodeType) -> set[str]:
