@@ -17,10 +17,12 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Any, Final
 
 import trio
 
+from hqtrio.api.payload import arguments_file
 from hqtrio.api.results import outcome, result_file
 from hqtrio.client import Client, RequestFailed
 from hqtrio.errors import HqError, InputError, RemoteFault, Unreachable
@@ -105,7 +107,6 @@ class Calls:
         self._is_asked = False  # to work, by a thread
         self._woken = trio.Event()
         self._ended = trio.Event()  # some calls have
-        self._sent = 0  # calls at the server
         self._failure: BaseException | None = None
         self._history = b""  # of the server that knows the jobs
         self._client: Client
@@ -116,10 +117,11 @@ class Calls:
     def add(self, call: Call) -> None:
         """Carry it out; its future tells the outcome, or why that cannot be known."""
         self._waiting.append(call)
-        self._ask_to_work()
-        failure = self._failure
-        if failure is not None:
-            self._fail_waiting(failure)
+        if self._failure is None:
+            self._ask_to_work()
+        # Looked at again: it may have come up meanwhile, and have missed this call.
+        if self._failure is not None:
+            self._fail_waiting(self._failure)
 
     def _ask_to_work(self) -> None:
         if not self._is_asked:
@@ -203,7 +205,7 @@ class Calls:
             else:
                 await self._woken.wait()
                 self._woken = trio.Event()
-        while self._sent or any(run.is_full for run in self._runs.values()):
+        while any(run.sent or run.is_full for run in self._runs.values()):
             await self._ended.wait()
             self._ended = trio.Event()
         with trio.move_on_after(_PAUSE_LAST_S):
@@ -214,11 +216,13 @@ class Calls:
 
     def _next_batch(self) -> _Batch | None:
         calls: list[Call] = []
-        room = min(_BATCH, AHEAD - self._sent)
+        room = min(_BATCH, AHEAD - sum(len(run.sent) for run in self._runs.values()))
         while self._waiting and len(calls) < room:
             call = self._waiting.popleft()
             if call.future.set_running_or_notify_cancel():
                 calls.append(call)
+            else:
+                _drop(call)
         if not calls:
             return None
         run = self._current
@@ -263,11 +267,13 @@ class Calls:
         try:
             job = await client.submit(batch.submit)
         except (RequestFailed, InputError) as error:
+            if self._batch is not batch:
+                return  # everything was given up meanwhile
             self._batch = None
             calls = [call for call in batch.calls.values() if not call.future.done()]
             if run is None:
                 for call in calls:
-                    call.future.set_exception(error)
+                    _fail(call, error)
                 return
             # Somebody has closed, cancelled or filled the job: go on in another one.
             for number in batch.calls:
@@ -275,10 +281,11 @@ class Calls:
             self._retire(run)
             self._batch = self._batch_of(calls, None) if calls else None
             return
+        if self._batch is not batch:
+            return
         self._batch = None
-        self._sent += len(batch.calls)
         if run is None:
-            run = self._current = self._runs[job] = _Run(job, batch.calls)
+            run = self._current = self._runs[job] = _Run(job, dict(batch.calls))
             nursery.start_soon(self._hear, client, run)
         run.next_number = max(batch.calls) + 1
 
@@ -311,9 +318,8 @@ class Calls:
             call = run.sent.pop(number, None)
             if call is None:
                 continue  # another submit's, or heard of before a connection was lost
-            self._sent -= 1
             result, error = results.get(row, b""), errors.get(row, "")
-            _resolve(call.future, page.states[row], result, error, f"Task {run.id}@{number}")
+            _resolve(call, page.states[row], result, error, f"Task {run.id}@{number}")
         self._tell_ended()
 
     def _retire(self, run: _Run) -> None:
@@ -338,8 +344,7 @@ class Calls:
             self._current = None
         lost, run.sent = run.sent, {}
         for call in lost.values():
-            self._sent -= 1
-            call.future.set_exception(error)
+            _fail(call, error)
         self._tell_ended()
 
     def _tell_ended(self) -> None:
@@ -373,8 +378,8 @@ class Calls:
             calls += self._batch.calls.values()
         for call in calls:
             if not call.future.done():
-                call.future.set_exception(error)
-        self._sent, self._batch = 0, None
+                _fail(call, error)
+        self._batch = None
         self.close()
         self._tell_ended()
 
@@ -385,7 +390,9 @@ class Calls:
             except IndexError:  # another thread was faster
                 return
             if call.future.set_running_or_notify_cancel():
-                call.future.set_exception(error)
+                _fail(call, error)
+            else:
+                _drop(call)
 
 
 def _first(group: BaseExceptionGroup[Unreachable]) -> BaseException:
@@ -395,12 +402,32 @@ def _first(group: BaseExceptionGroup[Unreachable]) -> BaseException:
     return error
 
 
-def _resolve(future: Future[Any], state: int, result: bytes, error: str, name: str) -> None:
+def _resolve(call: Call, state: int, result: bytes, error: str, name: str) -> None:
     value, raised = outcome(state, result, error, name)
     path = result_file(result)
     if path is not None:
-        path.unlink(missing_ok=True)
-    if raised is None:
-        future.set_result(value)
-    else:
-        future.set_exception(raised)
+        _unlink(path)
+    if raised is not None:
+        _fail(call, raised)
+        return
+    _drop(call)
+    call.future.set_result(value)
+
+
+def _fail(call: Call, error: BaseException) -> None:
+    _drop(call)
+    call.future.set_exception(error)
+
+
+def _drop(call: Call) -> None:
+    """Nobody needs the file of its arguments any more."""
+    path = arguments_file(call.entry)
+    if path is not None:
+        _unlink(path)
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError:
+        pass  # it goes with its directory, or is gone with it

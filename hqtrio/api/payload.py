@@ -6,6 +6,7 @@ The format is explained where it is read, in `actors.functions.runner`.
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import pickle
 import sys
@@ -20,6 +21,7 @@ import cloudpickle
 __all__ = ["INLINE_BYTES", "Pickled", "pack_arguments", "pack_call", "pack_function", "pickled"]
 
 INLINE_BYTES: Final = 64 * 1024  # larger functions and arguments travel as files
+_IN_FILE: Final = b"file:"  # before the name in an entry
 _PROTOCOL: Final = 4  # any Python from 3.4 on reads it
 
 Pickled = bytes
@@ -74,14 +76,22 @@ class CallPacker:
 
 def pack_function(function: Pickled, *, results: str | None, directory: str = "") -> bytes:
     """The stdin of tasks that call the function with what `pack_arguments` makes of theirs."""
-    return _packed(function, _file(function, directory), None, results, directory)
+    name = hashlib.sha256(function).hexdigest()  # the same one again takes no more room
+    return _packed(function, _file(function, directory, name), None, results, directory)
 
 
 def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], *, directory: str = "") -> bytes:
     """One call's entry: text without a NUL, as it travels in the environment."""
     data = pickled((tuple(args), dict(kwargs)))
     path = _file(data, directory)
-    return base64.b85encode(data) if path is None else b"file:" + path.encode()
+    return base64.b85encode(data) if path is None else _IN_FILE + os.fsencode(path)
+
+
+def arguments_file(entry: bytes) -> Path | None:
+    """The file that an entry names, which is that call's alone."""
+    if not entry.startswith(_IN_FILE):
+        return None
+    return Path(os.fsdecode(entry.removeprefix(_IN_FILE)))
 
 
 def _packed(
@@ -117,11 +127,19 @@ def _own_path(path: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _file(data: bytes, directory: str) -> str | None:
+def _file(data: bytes, directory: str, name: str = "") -> str | None:
     """Where the data lies if it is too large to travel; None: it travels."""
     if len(data) <= INLINE_BYTES or not directory:
         return None
-    path = Path(directory, f"{uuid.uuid4().hex}.call")
+    path = Path(directory, f"{name or uuid.uuid4().hex}.call")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.write_bytes(data)
+    if name and path.exists():
+        return str(path)
+    new = path.with_suffix(".new")
+    try:
+        new.write_bytes(data)
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)  # a part of it only keeps the disk full
+        raise
     return str(path)

@@ -21,21 +21,38 @@ class Portal:
     """
 
     def __init__(self, name: str) -> None:
-        self._ready = threading.Event()
+        self._ready, self._gone = threading.Event(), threading.Event()
         self._running: set[Future[Any]] = set()
+        self._failure: BaseException | None = None
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
         self._ready.wait()
+        if self._failure is not None:
+            raise RuntimeError(f"{name} cannot begin: {self._failure}") from self._failure
 
     def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Its result; an exception that ends the wait (Ctrl-C) cancels the function."""
+        """Its result; an exception that ends the wait (Ctrl-C) cancels the function.
+
+        RuntimeError in the loop's own thread, as in callbacks of futures: it would wait for itself.
+        """
+        if self.is_own_thread:
+            raise RuntimeError("A callback cannot wait for what its own thread has to do")
         running, cancel = self.start(function, *args)
         try:
             return running.result()
         except BaseException:
             cancel()
             raise
+
+    @property
+    def is_own_thread(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a child of the process that the loop belongs to."""
+        return os.getpid() != self._pid
 
     def start(
         self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts
@@ -67,7 +84,7 @@ class Portal:
 
     def soon(self, function: Callable[[], Any]) -> None:
         """Call it in the loop, as soon as the loop comes to it."""
-        if os.getpid() != self._pid:
+        if self.is_forked:
             raise RuntimeError("A forked process cannot use its parent's connection: make another")
         try:
             self._token.run_sync_soon(function)
@@ -80,12 +97,17 @@ class Portal:
     def close(self) -> None:
         """Nothing runs any more; the thread is gone."""
         self.end()
-        if os.getpid() == self._pid and threading.current_thread() is not self._thread:
-            self._thread.join()
+        self.join()
+
+    def join(self) -> None:
+        """Return when the thread is gone; at once in the thread itself, and in forked children."""
+        if not self.is_forked and not self.is_own_thread:
+            # Python 3.11 takes a thread for ended whose join was interrupted.
+            self._gone.wait()
 
     def end(self) -> None:
         """As `close`, without waiting: whatever thread this is, it goes on."""
-        if os.getpid() != self._pid:
+        if self.is_forked:
             return
         try:
             self._token.run_sync_soon(self._stop.set)
@@ -95,10 +117,16 @@ class Portal:
     def _run(self) -> None:
         try:
             trio.run(self._main)
+        except BaseException as failure:
+            if self._ready.is_set():
+                raise
+            self._failure = failure
         finally:
+            self._ready.set()
             # What was to begin when the loop ended, nobody else will end.
             for running in list(self._running):
                 running.set_exception(self._closed())
+            self._gone.set()
 
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()

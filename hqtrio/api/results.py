@@ -39,16 +39,16 @@ def outcome(
     traceback of where it was raised as its cause, or TaskFailed if it cannot be unpickled here.
     """
     try:
+        if result[:1] == b"E":
+            return None, _exception(result[1:])
         if state == TaskState.FINISHED:
             return _value(result), None
         if state == TaskState.CANCELLED:
             return None, CancelledError(f"{name} was cancelled")
         if state == TaskState.ABORTED:
             return None, TaskFailed(f"{name} was aborted: a task that it needs did not finish")
-        if result[:1] == b"E":
-            return None, _exception(result[1:])
         return None, TaskFailed(f"{name} failed: {error}")
-    except Exception as failure:
+    except BaseException as failure:  # what unpickling calls may raise anything
         trouble = TaskFailed(f"{name} has a result that cannot be read: {failure}")
         trouble.__cause__ = failure
         return None, trouble
@@ -72,7 +72,7 @@ def _exception(data: bytes) -> BaseException:
     if pickled is not None:
         try:
             error = pickle.loads(pickled)
-        except Exception:
+        except BaseException:
             error = None  # its class needs what is not installed here, or other arguments
     raised = (
         error

@@ -117,7 +117,9 @@ def start_worker(root: Path, log: Path, args: Sequence[str]) -> subprocess.Popen
     command = [*own_words(), "--server-dir", str(root), "worker", "start"]
     with log.open("wb") as file:
         return subprocess.Popen(
-            [*command, "--on-server-lost", "stop", *args],
+            # A server in a process that is suspended, or busy in a library, is silent for long and
+            # not lost; when the process ends, so does the connection.
+            [*command, "--on-server-lost", "stop", "--heartbeat", "1h", *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=file,

@@ -39,11 +39,15 @@ RESULTS: Final = ".hqtrio-results"
 _RECIPES_MAX: Final = 1000  # functions remembered in their pickled form
 P = ParamSpec("P")
 T = TypeVar("T")
-_open_executors: weakref.WeakSet[Executor] = weakref.WeakSet()
+_alive: set[_Shared] = set()  # what has to end before the interpreter does
 
 
 class _Shared:
-    """The connection and the calls of an executor and of all that `options` has made of it."""
+    """The connection and the calls of an executor and of all that `options` has made of it.
+
+    It lives until it was closed and every call has ended, whoever still knows of it; then nothing
+    is left of it.
+    """
 
     def __init__(
         self, server_dir: Path | None, cores: int | None, name: str, results_dir: Path
@@ -58,10 +62,19 @@ class _Shared:
         except BaseException:
             self.portal.close()
             raise
+        _alive.add(self)
+
+    def close(self) -> None:
+        """No call is taken any more; those that were go on."""
+        if not self.is_shut_down and not self.portal.is_forked:
+            self.is_shut_down = True
+            try:
+                self.calls.close()
+            except RuntimeError:
+                pass  # it has ended by itself
 
     async def _begin(self) -> None:
         self.calls: Calls
-        self._ended = trio.Event()
         await self.portal.nursery.start(self._run)
 
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
@@ -81,7 +94,10 @@ class _Shared:
                         pass  # every future knows
                     nursery.cancel_scope.cancel()
         finally:
-            self._ended.set()
+            shutil.rmtree(self.results_dir, ignore_errors=True)
+            _remove_if_empty(self.results_dir.parent)
+        _alive.discard(self)
+        self.portal.end()
 
     async def _watch(self, cluster: RunCluster) -> None:
         """Without a worker no call would ever end."""
@@ -99,8 +115,9 @@ class _Shared:
         async with open_local(args) as cluster:
             yield cluster.server_dir, cluster
 
-    async def wait_ended(self) -> None:
-        await self._ended.wait()
+
+class _Lease:
+    """Whoever holds it may submit: when nobody does, the calls that there are are the last."""
 
 
 class Executor(StandardExecutor):
@@ -159,7 +176,8 @@ class Executor(StandardExecutor):
             chosen = Path(named).absolute()
         base = Path(results_dir or RESULTS).absolute()
         self._shared = _Shared(chosen, cores, name, base / os.urandom(8).hex())
-        _open_executors.add(self)
+        self._lease = _Lease()
+        weakref.finalize(self._lease, self._shared.close).atexit = False
 
     def options(self, **changes: Any) -> Executor:
         """The same executor for calls with other options: `resources`, `priority`, `time_limit`,
@@ -171,7 +189,7 @@ class Executor(StandardExecutor):
             known = ", ".join(self._options)
             raise ValidationException(f"Unknown option {unknown[0]!r} (there are {known})")
         twin = object.__new__(Executor)
-        twin._python, twin._shared = self._python, self._shared
+        twin._python, twin._shared, twin._lease = self._python, self._shared, self._lease
         twin._options = {**self._options, **changes}
         twin._common = _common(twin._options)
         twin._recipes = {}
@@ -207,21 +225,22 @@ class Executor(StandardExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """No call is taken any more. With `wait` all have ended then, and nothing is left of what
-        this executor has started; with `cancel_futures` those that were not sent are cancelled."""
+        this executor has started; with `cancel_futures` those that were not sent are cancelled.
+
+        A second Ctrl-C, while it waits, ends everything at once. A callback of a future does not
+        wait, and a forked child leaves everything to its parent."""
         shared = self._shared
-        if not shared.is_shut_down:
-            shared.is_shut_down = True
-            shared.calls.close()
-        if cancel_futures:
-            shared.calls.cancel_waiting()
-        if wait:
-            try:
-                shared.portal.call(shared.wait_ended)
-            except RuntimeError:
-                pass  # another thread has waited
-            shared.portal.close()
-            shutil.rmtree(shared.results_dir, ignore_errors=True)
-            _remove_if_empty(shared.results_dir.parent)
+        if shared.portal.is_forked:
+            return  # it is the parent's
+        try:
+            shared.close()
+            if cancel_futures:
+                shared.calls.cancel_waiting()
+            if wait:
+                shared.portal.join()
+        except KeyboardInterrupt:
+            shared.portal.end()
+            raise
 
     # --- trio
 
@@ -345,8 +364,9 @@ def _remove_if_empty(directory: Path) -> None:
 
 
 @atexit.register
-def _shut_down_all() -> None:
+def _end_all() -> None:
     """As the standard library's executors do: calls end before the interpreter does."""
-    for executor in list(_open_executors):
-        if not executor._shared.is_shut_down:
-            executor.shutdown()
+    for shared in list(_alive):
+        shared.close()
+    for shared in list(_alive):
+        shared.portal.join()

@@ -48,7 +48,7 @@ class WorkerConfig:
     def args(self) -> list[str]:
         """Options of `worker start`."""
         cores = os.cpu_count() if self.cores is None else self.cores
-        return ["--cpus", str(cores), "--no-detect-resources", "--heartbeat", "10s"]
+        return ["--cpus", str(cores), "--no-detect-resources"]
 
 
 class LocalCluster:
@@ -105,6 +105,8 @@ class LocalCluster:
         """Tasks that run are ended; server and workers are gone. RuntimeError if they were."""
         self._check()
         self._is_open = False
+        if self._portal.is_forked:
+            return  # it is the parent's
         for client in self._clients:
             client.close()
         try:

@@ -56,6 +56,126 @@ def test_many_calls_come_back_in_their_order(own: Executor) -> None:
     assert list(own.map(str, [])) == []
 
 
+def test_what_a_function_is_bound_to_may_change(own: Executor) -> None:
+    known: dict[str, int] = {}
+    for value in (1, 2):
+        known["a"] = value
+        assert own.submit(known.get, "a").result(TIMEOUT_S) == value
+
+
+def test_who_cannot_be_unpickled_here_harms_nobody_else(own: Executor) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return exit_here, ()
+
+    error = own.submit(lambda: Trap()).exception(TIMEOUT_S)
+    assert isinstance(error, TaskFailed) and "cannot be read" in str(error)
+    assert own.submit(double, 1).result(TIMEOUT_S) == 2
+
+
+def exit_here() -> None:
+    if "pytest" in sys.modules and "HQ_TASK_ID" not in os.environ:
+        raise SystemExit("here")
+
+
+def test_a_callback_cannot_wait_and_need_not(tmp_path: Path) -> None:
+    heard: list[BaseException | None] = []
+    executor = Executor(cores=1, cwd=tmp_path)
+    future = executor.submit(double, 1)
+
+    def callback(_: Any) -> None:
+        executor.shutdown()
+        heard.append(executor._shared.portal.is_own_thread and None)
+
+    future.add_done_callback(callback)
+    assert future.result(TIMEOUT_S) == 2
+    executor.shutdown()
+    assert heard
+
+
+def test_arguments_in_files_go_with_their_calls(tmp_path: Path) -> None:
+    place = tmp_path / "results"
+    with Executor(cores=1, cwd=tmp_path, results_dir=place) as executor:
+        assert list(executor.map(len, [bytes(200_000)] * 4)) == [200_000] * 4
+        assert [path for path in place.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["executor.shutdown(wait=False)", "executor = None", "executor = executor.options(priority=1)",
+     "del executor", "future.add_done_callback(lambda f: executor.shutdown())"],
+)  # fmt: skip
+def test_calls_are_carried_out_however_a_script_ends(tmp_path: Path, end: str) -> None:
+    script = (
+        "import pathlib, time\n"
+        "from hqtrio import Executor\n"
+        "def work(n):\n"
+        "    time.sleep(0.3)\n"
+        "    pathlib.Path(str(n)).touch()\n"
+        "executor = Executor(cores=2)\n"
+        "for n in range(3): future = executor.submit(work, n)\n"
+        f"{end}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2"]
+
+
+def test_an_executor_that_nobody_knows_leaves_nothing(tmp_path: Path) -> None:
+    executor = Executor(cores=1, cwd=tmp_path)
+    shared, future = executor._shared, executor.submit(double, 1)
+    del executor
+    assert future.result(TIMEOUT_S) == 2
+    shared.portal.join()
+
+
+def test_a_forked_child_leaves_its_parents_executor_alone(tmp_path: Path) -> None:
+    with Executor(cores=1, cwd=tmp_path) as executor:
+        assert executor.submit(double, 1).result(TIMEOUT_S) == 2
+        child = os.fork()
+        if not child:
+            executor.shutdown()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert executor.submit(lambda: bytes(100_000)).result(TIMEOUT_S) == bytes(100_000)
+
+
+def test_a_second_interrupt_ends_everything(tmp_path: Path) -> None:
+    script = (
+        "import time\n"
+        "from hqtrio import Executor\n"
+        "with Executor(cores=1) as executor:\n"
+        "    future = executor.submit(time.sleep, 1000)\n"
+        "    executor.submit(print)\n"
+        "    while not future.running(): time.sleep(0.01)\n"
+        "    print('runs', flush=True)\n"
+        "    try: future.result()\n"
+        "    finally: print('leaves', flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in ("runs\n", "leaves\n"):
+        assert process.stdout.readline() == line
+        process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE_S)
+    assert said.count("KeyboardInterrupt") == 2
+    assert list(tmp_path.rglob("*")) == []
+
+
 def test_a_buffer_reads_arguments_as_they_are_needed(own: Executor) -> None:
     read = []
 
@@ -215,7 +335,7 @@ def test_nothing_is_taken_after_the_end_and_nothing_is_left(tmp_path: Path) -> N
         with pytest.raises(RuntimeError, match="after shutdown"):
             call(double, 1) if call is executor.submit else call(double, [1])
     executor.shutdown()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_what_was_not_sent_can_be_cancelled(

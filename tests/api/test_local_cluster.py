@@ -80,7 +80,7 @@ def test_s8_13_the_command_line_works_on_it(place, tmp_path):
         assert worker["configuration"]["resources"]["resources"] == [
             {"name": "cpus", "kind": "range", "start": 0, "end": 3}
         ]
-        assert worker["configuration"]["heartbeat_interval"] == 10.0
+        assert worker["configuration"]["heartbeat_interval"] == 3600.0
         (info,) = [command(cluster, "server", "info")]
         assert "127.0.0.1" in json.dumps(info)
 
