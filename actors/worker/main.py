@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_MIN_S: Final = 0.15
 KEY_BYTES: Final = 16
+PARENT_S: Final = 1.0  # between two looks whether the parent process is there
 # The server gives a worker that it has told to stop a minute.
 GRACE_MAX_S: Final = 50.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP)
@@ -99,6 +100,8 @@ async def run_worker(
                 await nursery.start(_obey_signals, mailbox)
             if stop is not None:
                 nursery.start_soon(_obey_event, stop, mailbox)
+            if settings.parent is not None:
+                nursery.start_soon(_obey_parent, settings.parent, mailbox)
             if settings.overview_interval_s is not None:
                 nursery.start_soon(watch_load, mailbox, descriptor, settings.overview_interval_s)
             async with (
@@ -216,3 +219,11 @@ async def _obey_signals(
 async def _obey_event(stop: trio.Event, mailbox: Mailbox[Event]) -> None:
     await stop.wait()
     mailbox.tell(StopAsked("asked to stop"))
+
+
+async def _obey_parent(parent: int, mailbox: Mailbox[Event]) -> None:
+    # A signal at its death would come with the end of the thread that has started us; descriptors
+    # of processes need Linux 5.3.
+    while os.getppid() == parent:  # noqa: ASYNC110
+        await trio.sleep(PARENT_S)
+    mailbox.tell(StopAsked("the parent process has ended"))

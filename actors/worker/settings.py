@@ -18,7 +18,7 @@ class WorkerSettings:
     `coupling` is text, since its groups are those of the pools that are found. `manager` is
     `detect`, `none`, `pbs` or `slurm`. `zero_cost` ends tasks without a process. A task that has
     to end gets `grace_s` between SIGINT and SIGKILL. With nothing to do it looks for a lost server
-    for `reconnect_timeout_s`.
+    for `reconnect_timeout_s`. It stops when its parent process, if it is given, has ended.
     """
 
     server_dir: Path
@@ -41,3 +41,4 @@ class WorkerSettings:
     coupling: str = ""
     grace_s: float = GRACE_S
     reconnect_timeout_s: float | None = None
+    parent: int | None = None

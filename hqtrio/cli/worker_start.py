@@ -153,6 +153,7 @@ def worker_cpus(text: str) -> Pool | str:
 )
 @option("--hostname", help="Name of this machine (default: what the system says).")
 @option("--work-dir", help="Directory for what tasks leave on this machine for a while.")
+@option("--parent", read=int, hidden=True, help="Stop when this parent process has ended.")
 @option("--zero-worker", "zero_cost", is_flag=True, default=False, hidden=True)
 def start(
     session: Session,

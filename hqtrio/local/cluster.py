@@ -114,7 +114,14 @@ async def _serve(
 
 def start_worker(root: Path, log: Path, args: Sequence[str]) -> subprocess.Popen[bytes]:
     """A worker of the server there, which ends with it; its words go to the log."""
-    command = [*own_words(), "--server-dir", str(root), "worker", "start"]
+    command = [
+        *own_words(),
+        "--server-dir",
+        str(root),
+        "worker",
+        "start",
+        f"--parent={os.getpid()}",
+    ]
     with log.open("wb") as file:
         return subprocess.Popen(
             # A server in a process that is suspended, or busy in a library, is silent for long and

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -233,3 +234,23 @@ def test_s8_15_a_job_waits_when_its_workers_are_ended(cluster, place):
         os.write(gate, b"\n" * 8)
         assert client.wait_for_jobs(submitted)
         os.close(gate)
+
+
+def test_a_worker_whose_process_is_killed_before_they_are_connected_ends(own_temporary_directory):
+    script = """
+import os, signal, subprocess
+from hqtrio import LocalCluster
+
+class Deadly(subprocess.Popen):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+cluster = LocalCluster()
+subprocess.Popen = Deadly
+cluster.start_worker()
+"""
+    done = subprocess.run([sys.executable, "-c", script], timeout=60)
+
+    assert done.returncode == -signal.SIGKILL
+    wait_until(lambda: not processes_with(str(own_temporary_directory)))
