@@ -24,21 +24,14 @@ from hqtrio.cli.submit import (
 )
 from hqtrio.cli.submitting import program_submit, submit_warnings
 from hqtrio.cli.task_options import task_options
-from hqtrio.client import Client, RequestFailed, Task
+from hqtrio.client import Client, Task
 from hqtrio.errors import InputError
 from hqtrio.messages.client import (
-    AmountCondition,
-    Condition,
     JobDetails,
     JobInfo,
-    NodesCondition,
-    Selector,
-    TimeCondition,
-    Which,
 )
 from hqtrio.model.job import Submit
 from hqtrio.model.task import TaskState
-from hqtrio.units import format_amount
 
 if TYPE_CHECKING:
     import trio
@@ -181,31 +174,15 @@ def _last_job_in(directory: str) -> int:
 
 
 async def _refuse_impossible(client: Client, job: int) -> None:
-    """InputError if tasks ask for what this machine does not have: nobody will ever bring it."""
-    await client.wait_for_workers(1)
+    """InputError if tasks ask for what this machine does not have."""
+    from hqtrio.local.lacks import find_lack
+
     details = await client.ask(JobInfo(job), JobDetails)
     arrays = [array for submit in details.submits for array in submit.arrays if array.ranges]
     for array in {array.variants: array for array in reversed(arrays)}.values():
-        number = array.ranges[0][0]
-        try:
-            explained = await client.explain(Selector(Which.GIVEN, ((job, 1, 1),)), number)
-        except RequestFailed:
-            continue  # it has ended already
-        fits = explained.workers
-        if fits and not any(fit.enabled for fit in fits):
-            lacks = [c for c in fits[0].variants[0] if not c.holds]
-            raise InputError(f"Task {number} can never run here: {_lack(lacks[0])}")
-
-
-def _lack(condition: Condition) -> str:
-    match condition:
-        case AmountCondition(resource, amount, size):
-            wanted = format_amount(amount) if amount else "all"
-            return f"it needs {resource} {wanted}, and there are {format_amount(size)}"
-        case TimeCondition():
-            return "its time request is longer than the worker's time limit"
-        case NodesCondition(nodes, _):
-            return f"it needs {nodes} nodes, and this is one (start a server and workers)"
+        lack = await find_lack(client, array.variants)
+        if lack:
+            raise InputError(f"Task {array.ranges[0][0]} can never run here: {lack}")
 
 
 async def _report(client: Client, job: int) -> JobReport:

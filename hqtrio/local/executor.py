@@ -30,6 +30,8 @@ from hqtrio.api.task import Common, read_common
 from hqtrio.api.validation import ValidationException
 from hqtrio.client import open_client
 from hqtrio.local.cluster import LocalWorkerFailed, RunCluster, open_local
+from hqtrio.local.lacks import find_lack
+from hqtrio.model.resources import ONE_CPU, Variants
 from hqtrio.model.task import Stdio, TaskBody
 from hqtrio.net.directory import default_directory
 
@@ -57,6 +59,7 @@ class _Shared:
         self.is_shut_down = False
         self._server_dir, self._cores = server_dir, cores
         self._name = name
+        self._cluster: RunCluster | None = None
         try:
             self.portal.call(self._begin)
         except BaseException:
@@ -73,6 +76,14 @@ class _Shared:
             except RuntimeError:
                 pass  # it has ended by itself
 
+    def check(self, variants: Variants) -> None:
+        """ValidationException if no call could ever run, as nobody brings another worker."""
+        if self._cluster is None or variants == ONE_CPU:
+            return
+        lack = self.portal.call(find_lack, self._cluster.client, variants)
+        if lack:
+            raise ValidationException(f"resources: no call could ever run here: {lack}")
+
     async def _begin(self) -> None:
         self.calls: Calls
         await self.portal.nursery.start(self._run)
@@ -80,6 +91,7 @@ class _Shared:
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         try:
             async with self._server() as (server_dir, cluster):
+                self._cluster = cluster
                 async with open_client(server_dir):
                     pass  # whatever is wrong is wrong now
                 opening = partial(open_client, server_dir)
@@ -130,6 +142,9 @@ class Executor(StandardExecutor):
     may hold `%{TASK_ID}`). What is too large to travel lies in `results_dir`, which workers have to
     see. `options` gives single calls other resources and limits.
 
+    A call that needs what no worker has waits for one that brings it; with `cores` nobody will:
+    such `resources` are a ValidationException.
+
     A call that was sent to the server counts as running and cannot be cancelled any more; the
     others wait here, beyond the first thousands. A function that raises is not called again, one
     whose worker was lost is, up to `crash_limit` losses.
@@ -176,6 +191,11 @@ class Executor(StandardExecutor):
             chosen = Path(named).absolute()
         base = Path(results_dir or RESULTS).absolute()
         self._shared = _Shared(chosen, cores, name, base / os.urandom(8).hex())
+        try:
+            self._shared.check(self._common.variants)
+        except BaseException:
+            self.shutdown()
+            raise
         self._lease = _Lease()
         weakref.finalize(self._lease, self._shared.close).atexit = False
 
@@ -192,6 +212,7 @@ class Executor(StandardExecutor):
         twin._python, twin._shared, twin._lease = self._python, self._shared, self._lease
         twin._options = {**self._options, **changes}
         twin._common = _common(twin._options)
+        self._shared.check(twin._common.variants)
         twin._recipes = {}
         return twin
 

@@ -44,10 +44,10 @@ def explain(workers: Mapping[int, Mirror], variants: Variants, after: int, now: 
         sizes = {pool.resource: pool.size for pool in mirror.shape.descriptor.pools}
         remaining_s = None if mirror.deadline_at == inf else max(0.0, mirror.deadline_at - now)
         group_size = groups[mirror.config.group]
-        conditions = tuple(
-            tuple(_conditions(request, sizes, remaining_s, group_size)) for request in variants
+        asked = tuple(
+            tuple(conditions(request, sizes, remaining_s, group_size)) for request in variants
         )
-        rows.append(WorkerFit(worker, conditions))
+        rows.append(WorkerFit(worker, asked))
     return Fits(tuple(rows), len(shown) < len(wanted))
 
 
@@ -75,14 +75,16 @@ class Uses:
         times = (
             request.time_s
             for request in self._requests
-            if all(one.holds for one in _conditions(request, sizes, None, request.nodes))
+            if all(one.holds for one in conditions(request, sizes, None, request.nodes))
         )
         return min(times, default=None)
 
 
-def _conditions(
+def conditions(
     request: Request, sizes: Mapping[str, int], remaining_s: float | None, group_size: int
 ) -> Iterator[Condition]:
+    """What a worker has to have in all, which has so much of each resource, lives so long, and is
+    in a group of so many."""
     if request.time_s > 0:
         yield TimeCondition(request.time_s, remaining_s)
     if request.nodes:

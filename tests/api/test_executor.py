@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import trio
-from process_cluster import PATIENCE_S, Cluster, lives, wait_until
+from process_cluster import PATIENCE_S, Cluster, lives, processes_with, wait_until
 
 from hqtrio.api import calls
 from hqtrio.api.environment import PythonEnv
@@ -282,6 +282,22 @@ def test_options_of_single_calls(own: Executor, tmp_path: Path) -> None:
     assert own.submit(look).result(TIMEOUT_S)[1:] == (None, 1)
     late = own.options(time_limit=0.3).submit(time.sleep, 100).exception(TIMEOUT_S)
     assert isinstance(late, TaskFailed) and "Time limit" in str(late)
+
+
+def test_what_the_own_worker_will_never_have_is_refused(
+    own: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValidationException, match="needs cpus 3, and there are 2"):
+        own.options(resources=ResourceRequest(cpus=3))
+    with pytest.raises(ValidationException, match="needs 2 nodes"):
+        own.options(resources=ResourceRequest(n_nodes=2))
+    either = own.options(resources=[ResourceRequest(cpus=3), ResourceRequest(cpus=2)])
+    assert either.submit(double, 2).result(TIMEOUT_S) == 4
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ValidationException, match="resources: no call could ever run here"):
+        Executor(cores=1, cwd=tmp_path, resources=ResourceRequest(resources={"wands": 1}))
+    assert (list(tmp_path.iterdir()), processes_with(str(tmp_path))) == ([], [])
 
 
 @pytest.mark.parametrize(
