@@ -109,6 +109,7 @@ class Client:
         self._ends: dict[int, _Ends] = {}
         self._written: Written | None = Written()  # None: the user has been warned
         self._connection: AsyncClient | None = None
+        self._connecting = trio.Lock()
         self._history = b""
         self._on_notify = on_notify
         self._portal = Portal("hqtrio client")
@@ -325,16 +326,21 @@ class Client:
         return self._portal.call(ask)
 
     async def _connected(self) -> AsyncClient:
-        if self._connection is None or self._connection.is_lost:
-            self._connection = await self._portal.nursery.start(_hold, self.server_dir)
-            if self._on_notify is not None:
-                self._connection.listener = partial(_tell, self._on_notify)
-            details = await self._connection.ask(ServerInfo(), ServerDetails)
-            if details.history != self._history:
-                # Another server: its numbers mean other jobs.
-                self._history = details.history
-                self._ends.clear()
-        return self._connection
+        async with self._connecting:
+            if self._connection is None or self._connection.is_lost:
+                self._connection = await self._connect()
+            return self._connection
+
+    async def _connect(self) -> AsyncClient:
+        client: AsyncClient = await self._portal.nursery.start(_hold, self.server_dir)
+        if self._on_notify is not None:
+            client.listener = partial(_tell, self._on_notify)
+        details = await client.ask(ServerInfo(), ServerDetails)
+        if details.history != self._history:
+            # Another server: its numbers mean other jobs.
+            self._history = details.history
+            self._ends.clear()
+        return client
 
     def _warn(self, job: Job, submit_dir: str) -> None:
         """Once: two jobs of this client write the same file."""

@@ -387,7 +387,14 @@ def _remove_if_empty(directory: Path) -> None:
 @atexit.register
 def _end_all() -> None:
     """As the standard library's executors do: calls end before the interpreter does."""
-    for shared in list(_alive):
-        shared.close()
-    for shared in list(_alive):
-        shared.portal.join()
+    all_alive = list(_alive)
+    try:
+        for shared in all_alive:
+            shared.close()
+        for shared in all_alive:
+            shared.portal.join()
+    except KeyboardInterrupt:  # as in `shutdown`; nobody is left to be told
+        for shared in all_alive:
+            shared.portal.end()
+        for shared in all_alive:
+            shared.portal.join()
