@@ -21,6 +21,7 @@ from hqtrio.api.environment import PythonEnv, own_python
 from hqtrio.api.failures import FailedJobsException, FailedTaskContext
 from hqtrio.api.job import Job, SubmittedJob
 from hqtrio.api.overwriting import Written
+from hqtrio.api.payload import RESULTS, remove_files
 from hqtrio.api.portal import Portal
 from hqtrio.api.results import outcome
 from hqtrio.api.submitting import make_submit
@@ -55,7 +56,6 @@ __all__ = ["Client"]
 
 log = getLogger(__name__)
 
-RESULTS: Final = ".hqtrio-results"
 _ENDED: Final = (JobState.FINISHED, JobState.FAILED, JobState.CANCELLED, JobState.ABORTED)
 T = TypeVar("T")
 AsyncClient = async_client.Client
@@ -107,6 +107,7 @@ class Client:
         self.python_env = python_env or own_python()
         self._results_dir = results_dir
         self._ends: dict[int, _Ends] = {}
+        self._places: dict[int, list[Path]] = {}  # what the jobs' tasks have in files
         self._written: Written | None = Written()  # None: the user has been warned
         self._connection: AsyncClient | None = None
         self._connecting = trio.Lock()
@@ -143,17 +144,23 @@ class Client:
             raise ValidationException(f"job has to be a Job, not {shown(job)}")
         submit_dir = os.getcwd()
         base = Path(self._results_dir or RESULTS).absolute()
-        results = str(base / os.urandom(8).hex())
-        if to is None:
-            self._warn(job, submit_dir)
-            submit = make_submit(job, self.python_env, submit_dir=submit_dir, results=results)
-            number = self._submit(submit)
-            numbers: tuple[int, ...] = ()
-            if self._written is not None:
-                self._written.add(job, submit_dir)
-        else:
-            number = _number(to)
-            numbers = self._join(job, number, submit_dir, results)
+        place = base / os.urandom(8).hex()
+        try:
+            if to is None:
+                self._warn(job, submit_dir)
+                number = self._submit(
+                    make_submit(job, self.python_env, submit_dir=submit_dir, results=str(place))
+                )
+                numbers: tuple[int, ...] = ()
+                if self._written is not None:
+                    self._written.add(job, submit_dir)
+            else:
+                number = _number(to)
+                numbers = self._join(job, number, submit_dir, str(place))
+        except (RequestFailed, ValidationException):
+            remove_files(place)  # the server does not have it
+            raise
+        self._places.setdefault(number, []).append(place)
         return SubmittedJob(job, number, self, numbers)
 
     def _join(self, job: Job, number: int, submit_dir: str, results: str) -> tuple[int, ...]:
@@ -228,13 +235,16 @@ class Client:
         return tuple(n for first, count in runs for n in range(first, first + count))
 
     def forget(self, job: AnyJob) -> None:
-        """The server drops the job, with its results; its tasks must have ended."""
+        """The server drops the job, with its results; its tasks must have ended. What this client
+        has written for them is gone as well."""
         number = _number(job)
         chosen = _selector(number)
         forgotten = self._ask(lambda client: client.ask(ForgetJobs(chosen, _ENDED), Forgotten))
         if not forgotten.forgotten:
             raise RequestFailed(f"Cannot forget job {number}: it has not ended, or does not exist")
         self._ends.pop(number, None)
+        for place in self._places.pop(number, ()):
+            remove_files(place)
 
     def cancel(self, job: AnyJob, reason: str = "") -> int:
         """Tasks that wait or run are cancelled; how many there were."""
@@ -340,6 +350,7 @@ class Client:
             # Another server: its numbers mean other jobs.
             self._history = details.history
             self._ends.clear()
+            self._places.clear()
         return client
 
     def _warn(self, job: Job, submit_dir: str) -> None:

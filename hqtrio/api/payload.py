@@ -9,6 +9,7 @@ import base64
 import hashlib
 import os
 import pickle
+import shutil
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +19,20 @@ from typing import Any, Final
 
 import cloudpickle
 
-__all__ = ["INLINE_BYTES", "Pickled", "pack_arguments", "pack_call", "pack_function", "pickled"]
+__all__ = [
+    "INLINE_BYTES",
+    "RESULTS",
+    "Pickled",
+    "arguments_file",
+    "pack_arguments",
+    "pack_call",
+    "pack_function",
+    "pickled",
+    "remove_files",
+]
 
 INLINE_BYTES: Final = 64 * 1024  # larger functions and arguments travel as files
+RESULTS: Final = ".hqtrio-results"  # where they lie, in the current directory
 _IN_FILE: Final = b"file:"  # before the name in an entry
 _PROTOCOL: Final = 4  # any Python from 3.4 on reads it
 
@@ -92,6 +104,15 @@ def arguments_file(entry: bytes) -> Path | None:
     if not entry.startswith(_IN_FILE):
         return None
     return Path(os.fsdecode(entry.removeprefix(_IN_FILE)))
+
+
+def remove_files(directory: Path) -> None:
+    """Nothing is left of what was too large to travel, nor of the place if it was the last."""
+    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        directory.parent.rmdir()
+    except OSError:
+        pass  # others have files there, or nobody had any
 
 
 def _packed(

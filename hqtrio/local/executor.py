@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
 import sys
 import time
 import weakref
@@ -24,7 +23,7 @@ from hqtrio.api.calls import Call, Calls, Recipe
 from hqtrio.api.environment import PythonEnv, own_python
 from hqtrio.api.fingerprints import fingerprint
 from hqtrio.api.output import StdioDef, read_stdio
-from hqtrio.api.payload import pack_arguments, pack_function, pickled
+from hqtrio.api.payload import RESULTS, pack_arguments, pack_function, pickled, remove_files
 from hqtrio.api.portal import Portal
 from hqtrio.api.task import Common, read_common
 from hqtrio.api.validation import ValidationException
@@ -37,7 +36,6 @@ from hqtrio.net.directory import default_directory
 
 __all__ = ["Executor"]
 
-RESULTS: Final = ".hqtrio-results"
 _RECIPES_MAX: Final = 1000  # functions remembered in their pickled form
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,8 +104,7 @@ class _Shared:
                         pass  # every future knows
                     nursery.cancel_scope.cancel()
         finally:
-            shutil.rmtree(self.results_dir, ignore_errors=True)
-            _remove_if_empty(self.results_dir.parent)
+            remove_files(self.results_dir)
         _alive.discard(self)
         self.portal.end()
 
@@ -375,13 +372,6 @@ def _stdio(wanted: StdioDef | None) -> Stdio:
     if wanted.path is None:
         raise ValidationException("stdout and stderr of calls have to be paths, or None")
     return Stdio(wanted.path, wanted.remove)
-
-
-def _remove_if_empty(directory: Path) -> None:
-    try:
-        directory.rmdir()
-    except OSError:
-        pass
 
 
 @atexit.register

@@ -141,6 +141,23 @@ def test_large_input_is_refused_by_the_number_of_its_task(client, shared, place)
     assert client.wait_for_jobs(client.submit(small))
 
 
+def test_files_of_large_values_go_with_their_job(client, place):
+    job = Job()
+    job.function(bytes, args=(100_000,))
+    job.function(len, args=(bytes(100_000),))
+    submitted = client.submit(job)
+    assert client.results(submitted) == [bytes(100_000), 100_000]
+    assert list(place.glob(".hqtrio-results/*/*"))
+
+    client.forget(submitted)
+    assert not (place / ".hqtrio-results").exists()
+
+    job.program(["cat"], stdin=bytes(2_000_000))
+    with pytest.raises(Exception, match="standard input of task 2"):
+        client.submit(job)
+    assert not (place / ".hqtrio-results").exists()
+
+
 def test_large_graphs_travel_in_parts(client, place):
     job = Job()
     last = None
