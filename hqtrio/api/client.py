@@ -28,7 +28,7 @@ from hqtrio.api.submitting import make_submit
 from hqtrio.api.task import Task
 from hqtrio.api.validation import ValidationException, read_path, shown
 from hqtrio.client import RequestFailed, TaskPaths, Watching
-from hqtrio.errors import Unreachable
+from hqtrio.errors import InputError, Unreachable
 from hqtrio.messages.client import (
     CancelJobs,
     CloseJobs,
@@ -157,7 +157,7 @@ class Client:
             else:
                 number = _number(to)
                 numbers = self._join(job, number, submit_dir, str(place))
-        except (RequestFailed, ValidationException):
+        except (RequestFailed, InputError):
             remove_files(place)  # the server does not have it
             raise
         self._places.setdefault(number, []).append(place)
@@ -331,7 +331,11 @@ class Client:
             except Unreachable:
                 if not client.is_lost:
                     raise
-            return await function(await self._connected())
+            try:
+                client = await self._connected()
+            except InputError as error:  # nobody knows whether the lost one has heard of it
+                raise Unreachable(str(error)) from error
+            return await function(client)
 
         return self._portal.call(ask)
 

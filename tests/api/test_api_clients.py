@@ -152,8 +152,10 @@ def test_files_of_large_values_go_with_their_job(client, place):
     client.forget(submitted)
     assert not (place / ".hqtrio-results").exists()
 
+    job = Job(default_workdir="elsewhere")
+    job.function(len, args=(bytes(100_000),))
     job.program(["cat"], stdin=bytes(2_000_000))
-    with pytest.raises(Exception, match="standard input of task 2"):
+    with pytest.raises(Exception, match="standard input of task 1"):
         client.submit(job)
     assert not (place / ".hqtrio-results").exists()
 
